@@ -1,0 +1,116 @@
+"""The seam between the engine and what computes: llama.cpp, or a fake of equal rank in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from qwq_local.settings import Sampling
+
+Rope = Literal["native", "yarn"]
+
+
+class InterruptedDecodeError(Exception):
+    """A decode was ended by `Backend.interrupt`; what it had read may be kept in part."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchToken:
+    """One token to read: its id, its position in its sequence, and whether the logits after it are wanted."""
+
+    token: int
+    position: int
+    sequence: int
+    wants_logits: bool
+
+
+class Vocabulary(Protocol):
+    """Text to tokens and back."""
+
+    @property
+    def markers(self) -> Mapping[str, int]:
+        """Every special token, control or user-defined, by its text."""
+        ...
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of ordinary text: no text becomes a marker, whatever it spells."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token stands for; they may be a part of a character. Empty for control tokens."""
+        ...
+
+
+class Sampler(Protocol):
+    """Draws tokens for one request and remembers what it drew."""
+
+    def sample(self, batch_index: int) -> int:
+        """Draw after the token at this index of the last batch, which wanted logits."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+class Backend(Protocol):
+    """A loaded model with its context."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The model's vocabulary."""
+        ...
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens one sequence can hold."""
+        ...
+
+    @property
+    def n_batch(self) -> int:
+        """Tokens one decode can read."""
+        ...
+
+    @property
+    def n_sequences(self) -> int:
+        """Sequences that can live at once."""
+        ...
+
+    @property
+    def rope(self) -> Rope:
+        """The position scaling of the live context."""
+        ...
+
+    def use_rope(self, rope: Rope) -> None:
+        """Switch the position scaling, which empties every sequence."""
+        ...
+
+    def decode(self, batch: Sequence[BatchToken]) -> None:
+        """Read a batch. Raises DecodeError, or InterruptedDecodeError after `interrupt`."""
+        ...
+
+    def new_sampler(self, sampling: Sampling, seed: int) -> Sampler:
+        """A sampler for one request."""
+        ...
+
+    def truncate(self, sequence: int, n_tokens: int) -> None:
+        """Forget all but the first `n_tokens` of a sequence."""
+        ...
+
+    def interrupt(self) -> None:
+        """End the running decode as soon as possible; callable from any thread."""
+        ...
+
+    def rearm(self) -> None:
+        """Take back an interrupt, so that the next decode runs."""
+        ...
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        ...

@@ -1,0 +1,72 @@
+"""The `qwq` command. Options only: each command's body imports what it needs, so that `qwq --help` imports click and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from qwq_local import __version__
+from qwq_local.errors import QwqError, SettingsError
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+_COMMANDS = {"ask": "Answer one question."}
+"""Each command's line in `qwq --help`; its module is only imported to run it."""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"qwq_local.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="qwq")
+def qwq() -> None:
+    """QwQ-32B on your own machine.
+
+    \b
+    Try it without a download:
+        qwq ask -m demo 'How many r are in "strawberry"?'
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; errors become one or two lines on stderr and an exit code."""
+    try:
+        sys.exit(_run())
+    except BrokenPipeError:
+        # Whoever read our output has gone: nothing more to say, and Python must not complain while it closes stdout.
+        sys.stdout = None
+        sys.exit(EXIT_ERROR)
+
+
+def _run(arguments: list[str] | None = None) -> int:
+    try:
+        status: Any = qwq.main(arguments, prog_name="qwq", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except QwqError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return EXIT_USAGE if isinstance(error, SettingsError) else EXIT_ERROR
+    return status if isinstance(status, int) else 0

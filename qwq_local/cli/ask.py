@@ -1,0 +1,73 @@
+"""`qwq ask`: one question."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qwq_local import card
+from qwq_local.cli.options import load_options, sampling_options
+from qwq_local.errors import EmptyPromptError, PromptError
+
+LOAD_FIELDS = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope")
+
+
+@click.command("ask")
+@click.argument("prompt", required=False)
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="Add a file's text; - is standard input. Repeatable.")
+@click.option("--system", metavar="TEXT", help="A system message.")
+@click.option("--math", is_flag=True, help="Add QwQ's standard instruction for mathematics (answer in \\boxed{}).")
+@click.option("--choice", is_flag=True, help="Add QwQ's standard instruction for multiple choice (answer as JSON).")
+@click.option("--no-thoughts", is_flag=True, help="Don't show the thinking.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: reasoning, answer, token counts, timings.")
+@load_options
+@sampling_options
+def command(prompt: str | None, files: tuple[str, ...], system: str | None, **options: Any) -> None:  # noqa: ANN401 - click's
+    """Answer one question. The answer goes to stdout, the thinking to stderr.
+
+    Without PROMPT the question is read from standard input.
+
+    \b
+    Examples:
+        qwq ask -m demo "What is 47 + 85?"
+        qwq ask -m QwQ-32B-Q4_K_M.gguf -f notes.txt "Summarise these notes."
+        git diff | qwq ask -m QwQ-32B-Q4_K_M.gguf -f - "Review this change."
+    """
+    from qwq_local.cli.answer import answer
+
+    instructions = [text for flag, text in (("math", card.MATH_INSTRUCTION), ("choice", card.CHOICE_INSTRUCTION)) if options.pop(flag)]
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": gather_prompt(prompt, files, instructions)})
+    load = {name: options.pop(name) for name in LOAD_FIELDS}
+    answer(messages, load, as_json=options.pop("as_json"), shows_thoughts=not options.pop("no_thoughts"), **options)
+
+
+def gather_prompt(prompt: str | None, files: tuple[str, ...], instructions: list[str]) -> str:
+    """The question with its files; raises EmptyPromptError where there is none, PromptError for text that is not UTF-8."""
+    if prompt is None and not files:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise EmptyPromptError("Nothing was asked.", hint='Ask something: qwq ask -m demo "What is 47 + 85?"')
+        files = ("-",)
+    question = "\n\n".join([*([prompt] if prompt is not None else []), *map(_read, files)])
+    if not question.strip():
+        raise EmptyPromptError("The question is empty.", hint='Ask something: qwq ask -m demo "What is 47 + 85?"')
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError("The question is not valid UTF-8.", hint="Set the terminal and the shell to UTF-8.") from error
+    return " ".join([question, *instructions])
+
+
+def _read(name: str) -> str:
+    try:
+        return (sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"{name} is not UTF-8 text (byte {error.start:,}).",
+            hint="Give a text file; convert it with iconv if it has another encoding.",
+        ) from error
+    except OSError as error:
+        raise PromptError(f"{name} cannot be read: {error.strerror}.", hint="Check the path given with -f.") from error

@@ -1,0 +1,70 @@
+"""Options that `ask`, `chat` and `serve` share. Ranges are checked in settings.py, defaults come from card.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, get_args
+
+import click
+
+from qwq_local import card
+from qwq_local.settings import KvType, RopeWish
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+_LOAD: Final = (
+    click.option("-m", "--model", metavar="NAME", help="'demo', or the path of a .gguf file."),
+    click.option("--ctx", "n_ctx", type=int, metavar="N", help="Tokens of prompt and answer together. [default: the model's own]"),
+    click.option("--gpu-layers", "n_gpu_layers", type=int, metavar="N", help="Layers to put on the GPU. [default: all that go]"),
+    click.option(
+        "--kv-type",
+        type=click.Choice([t for t in get_args(KvType) if t != "f32"]),
+        default="f16",
+        show_default=True,
+        help="Number format of the KV cache.",
+    ),
+    click.option(
+        "--rope",
+        type=click.Choice(get_args(RopeWish)),
+        default="auto",
+        show_default=True,
+        help="Position scaling; auto uses YaRN only for what is too long without.",
+    ),
+)
+_SAMPLING: Final = (
+    click.option(
+        "--temperature",
+        type=float,
+        default=card.TEMPERATURE,
+        show_default=True,
+        help="0 is greedy, which makes QwQ repeat itself.",
+    ),
+    click.option("--top-p", type=float, default=card.TOP_P, show_default=True, help="Smallest set of tokens with this probability."),
+    click.option("--top-k", type=int, default=card.TOP_K, show_default=True, help="Only the K likeliest tokens; 0 for all."),
+    click.option("--min-p", type=float, default=card.MIN_P, show_default=True, help="Least probability, relative to the likeliest."),
+    click.option(
+        "--presence-penalty",
+        type=float,
+        default=card.PRESENCE_PENALTY,
+        show_default=True,
+        help="Up to 2 works against repetition; high values mix languages.",
+    ),
+    click.option("--seed", type=int, metavar="N", help="For the same answer again. [default: a new one]"),
+    click.option("--max-tokens", type=int, metavar="N", help="Longest answer, thoughts included. [default: what the context holds]"),
+)
+
+
+def load_options(body: Body) -> Body:
+    """How a model is loaded: arguments model, n_ctx, n_gpu_layers, kv_type, rope."""
+    return _apply(_LOAD, body)
+
+
+def sampling_options(body: Body) -> Body:
+    """How tokens are drawn: the fields of settings.Sampling, and max_tokens."""
+    return _apply(_SAMPLING, body)
+
+
+def _apply(options: tuple[Callable[[Any], Any], ...], body: Body) -> Body:
+    for option in reversed(options):
+        body = option(body)
+    return body

@@ -1,0 +1,88 @@
+"""What the terminal shows: the answer on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final, TextIO
+
+from qwq_local.engine import Answering, Finished, Thinking
+
+DIM: Final = "\x1b[2m"
+PLAIN: Final = "\x1b[0m"
+_CONTROLS: Final = {code: None for code in [*range(32), 127, *range(128, 160)] if chr(code) not in "\n\t"}
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Whether to style: only on a terminal that can, and NO_COLOR (no-color.org) is obeyed."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def notice(text: str) -> None:
+    """One line to the user, beside the answer."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where the command line prints
+
+
+class AnswerPrinter:
+    """Shows an answer as it comes: thoughts dimmed on stderr, the answer on stdout.
+
+    Control characters that a model writes reach a terminal as nothing, so that no answer can move its cursor or rename its window.
+    """
+
+    def __init__(self, *, shows_thoughts: bool) -> None:
+        self._shows_thoughts = shows_thoughts
+        self._dims = has_colour(sys.stderr)
+        self._out_is_terminal = sys.stdout.isatty()
+        self._last: str = ""
+
+    def show(self, event: Thinking | Answering) -> None:
+        """Print one piece."""
+        if isinstance(event, Answering):
+            self._end_thought()
+            self._write(sys.stdout, event.text.translate(_CONTROLS) if self._out_is_terminal else event.text)
+        elif self._shows_thoughts:
+            text = event.text.translate(_CONTROLS)
+            self._write(sys.stderr, f"{DIM}{text}{PLAIN}" if self._dims else text)
+        else:
+            return
+        self._last = type(event).__name__ + event.text[-1:]
+
+    def finish(self, end: Finished | None = None) -> None:
+        """Leave the cursor at the start of a line, also after an interrupt."""
+        self._end_thought()
+        if self._last.startswith("Answering") and not self._last.endswith("\n"):
+            self._write(sys.stdout, "\n")
+        self._last = ""
+        if end is not None and end.reason == "length":
+            notice(f"[cut short after {end.usage.completion_tokens:,} tokens; more room: --ctx, --max-tokens]")
+
+    def _end_thought(self) -> None:
+        if self._last.startswith("Thinking"):
+            self._write(sys.stderr, "\n\n")
+            self._last = ""
+
+    @staticmethod
+    def _write(stream: TextIO, text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+
+class LoadingBar:
+    """One line on a terminal while a big model loads; nothing for one that loads at once."""
+
+    QUIET_SECONDS: Final = 0.5
+
+    def __init__(self, clock: float) -> None:
+        self._started_at = clock
+        self._is_shown = False
+
+    def update(self, share: float, clock: float) -> None:
+        """Show the share that is loaded; `clock` reads seconds."""
+        if sys.stderr.isatty() and clock - self._started_at > self.QUIET_SECONDS:
+            self._is_shown = True
+            print(f"\rloading {share:4.0%}", end="", file=sys.stderr, flush=True)  # noqa: T201 - as above
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201 - as above

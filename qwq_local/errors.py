@@ -1,0 +1,93 @@
+"""Every error a user can meet.
+
+A message says what happened and names the value; `hint` says what to do next. Nothing here knows of HTTP or of exit codes: the
+outermost rooms translate.
+
+    QwqError
+    ├── SettingsError          an option or setting that cannot be
+    ├── ModelFileError         the file that should hold the model
+    │   ├── ModelNotFoundError
+    │   ├── NotGgufError
+    │   ├── DamagedFileError
+    │   └── WrongArchitectureError
+    ├── PromptError            what was asked
+    │   ├── EmptyPromptError
+    │   ├── TemplateError
+    │   └── ContextLengthError
+    ├── ConversionError        a checkpoint that cannot be converted
+    ├── LoadError              llama.cpp refused the model or its context
+    └── DecodeError            llama.cpp failed in mid-answer
+"""
+
+from __future__ import annotations
+
+
+class QwqError(Exception):
+    """Base of the tree: `str(error)` is what happened, `error.hint` what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SettingsError(QwqError):
+    """An option or setting has a value that cannot be."""
+
+
+class ModelFileError(QwqError):
+    """The model's file cannot be used."""
+
+
+class ModelNotFoundError(ModelFileError):
+    """No such file or model name."""
+
+
+class NotGgufError(ModelFileError):
+    """The file is something else than GGUF."""
+
+
+class DamagedFileError(ModelFileError):
+    """The file starts as GGUF but contradicts itself or ends too early."""
+
+
+class WrongArchitectureError(ModelFileError):
+    """The file holds a model that is not of QwQ's architecture."""
+
+
+class PromptError(QwqError):
+    """What was asked cannot be turned into a prompt."""
+
+
+class EmptyPromptError(PromptError):
+    """Nothing was asked."""
+
+
+class TemplateError(PromptError):
+    """The chat template failed on this conversation."""
+
+
+class ContextLengthError(PromptError):
+    """The prompt leaves no room for an answer.
+
+    `prompt_tokens` and `n_ctx` are counts of tokens.
+    """
+
+    def __init__(self, prompt_tokens: int, n_ctx: int) -> None:
+        super().__init__(
+            f"The prompt is {prompt_tokens:,} tokens long, and the context holds {n_ctx:,}.",
+            hint=f"Shorten the prompt, or load with a longer context: --ctx {max(2 * n_ctx, prompt_tokens + 1024)}",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.n_ctx = n_ctx
+
+
+class ConversionError(QwqError):
+    """A checkpoint cannot be converted."""
+
+
+class LoadError(QwqError):
+    """llama.cpp refused the model or could not make its context."""
+
+
+class DecodeError(QwqError):
+    """llama.cpp failed while reading the prompt or writing the answer."""

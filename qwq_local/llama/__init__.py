@@ -1,0 +1,8 @@
+"""The C boundary: the only room that imports llama_cpp. Every handle of llama.cpp has one private file here."""
+
+from __future__ import annotations
+
+from qwq_local.llama._backend import LlamaBackend
+from qwq_local.llama._context import ContextShape
+
+__all__ = ["ContextShape", "LlamaBackend"]

@@ -1,0 +1,94 @@
+"""llama.cpp as the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qwq_local.backend import BatchToken, Rope
+from qwq_local.llama._context import ContextShape, LlamaContext
+from qwq_local.llama._interrupt import InterruptSwitch
+from qwq_local.llama._model import LlamaModel, Progress
+from qwq_local.llama._sampler import LlamaSampler
+from qwq_local.llama._vocabulary import LlamaVocabulary
+from qwq_local.settings import Sampling
+
+
+class LlamaBackend:
+    """Implements `qwq_local.backend.Backend`.
+
+    `n_gpu_layers` None offloads all that a GPU can take. Raises LoadError.
+    """
+
+    def __init__(
+        self, path: Path, shape: ContextShape, rope: Rope, n_gpu_layers: int | None = None, on_progress: Progress | None = None
+    ) -> None:
+        self._model = LlamaModel(path, n_gpu_layers, on_progress)
+        try:
+            self.vocabulary = LlamaVocabulary(self._model)
+            self._switch = InterruptSwitch()
+            self._context = LlamaContext(self._model, shape, rope, self._switch)
+        except BaseException:
+            self._model.close()
+            raise
+        self._shape = shape
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens one sequence can hold."""
+        return self._shape.n_ctx
+
+    @property
+    def n_batch(self) -> int:
+        """Tokens one decode can read."""
+        return self._shape.n_batch
+
+    @property
+    def n_sequences(self) -> int:
+        """Sequences that can live at once."""
+        return self._shape.n_sequences
+
+    @property
+    def rope(self) -> Rope:
+        """The position scaling of the live context."""
+        return self._context.rope
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template in the model's file."""
+        return self._model.metadata("tokenizer.chat_template")
+
+    def use_rope(self, rope: Rope) -> None:
+        """Switch the position scaling; the old context is freed first, so that both never need memory at once."""
+        if rope != self.rope:
+            self._context.close()
+            self._context = LlamaContext(self._model, self._shape, rope, self._switch)
+
+    def decode(self, batch: Sequence[BatchToken]) -> None:
+        """Read a batch; raises DecodeError or InterruptedDecodeError."""
+        self._context.decode(batch)
+
+    def logits(self, batch_index: int) -> list[float]:
+        """The logits after a token of the last batch that wanted them, one for each token of the vocabulary."""
+        return self._context.logits(batch_index, self.vocabulary.n_tokens)
+
+    def new_sampler(self, sampling: Sampling, seed: int) -> LlamaSampler:
+        """A sampler for one request."""
+        return LlamaSampler(self._context.handle, sampling, seed, n_vocab=self.vocabulary.n_tokens, history_tokens=self.n_ctx)
+
+    def truncate(self, sequence: int, n_tokens: int) -> None:
+        """Forget all but the first `n_tokens` of a sequence."""
+        self._context.truncate(sequence, n_tokens)
+
+    def interrupt(self) -> None:
+        """End the running decode as soon as possible; callable from any thread."""
+        self._switch.turn(on=True)
+
+    def rearm(self) -> None:
+        """Take back an interrupt."""
+        self._switch.turn(on=False)
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        self._context.close()
+        self._model.close()

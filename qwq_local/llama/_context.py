@@ -1,0 +1,109 @@
+"""A model's context: the KV cache, and decoding into it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qwq_local.backend import BatchToken, InterruptedDecodeError, Rope
+from qwq_local.errors import DecodeError, LoadError
+from qwq_local.llama._interrupt import InterruptSwitch
+from qwq_local.llama._library import library, take_log
+from qwq_local.llama._model import LlamaModel
+from qwq_local.quants import F16, F32, Q8_0
+from qwq_local.settings import KvType
+
+KV_TYPE_IDS: Final[dict[KvType, int]] = {"f32": F32.id, "f16": F16.id, "q8_0": Q8_0.id, "q4_0": 2}
+ROPE_SCALING_NONE: Final = 0
+ROPE_SCALING_YARN: Final = 2
+"""`enum llama_rope_scaling_type` (include/llama.h)."""
+DECODE_ABORTED: Final = 2
+"""What llama_decode returns after its abort callback said so (include/llama.h)."""
+
+
+@dataclass(frozen=True)
+class ContextShape:
+    """What a context is made with: sizes in tokens, and YaRN's two numbers for when it is wanted."""
+
+    n_ctx: int
+    n_batch: int
+    n_sequences: int
+    n_threads: int
+    kv_type: KvType
+    yarn_factor: float
+    native_ctx: int
+
+
+class LlamaContext:
+    """Owns a llama_context. `shape.n_ctx` is for each of its sequences. Raises LoadError."""
+
+    def __init__(self, model: LlamaModel, shape: ContextShape, rope: Rope, switch: InterruptSwitch) -> None:
+        lib = library()
+        take_log()
+        self.rope = rope
+        self._switch = switch
+        self.handle: Any = lib.llama_init_from_model(model.handle, _params(shape, rope))
+        if not self.handle:
+            raise LoadError(
+                f"llama.cpp could not make a context of {shape.n_ctx:,} tokens. It said: {take_log()}",
+                hint="Ask for a shorter context (--ctx) or a smaller KV cache (--kv-type q8_0).",
+            )
+        self._memory = lib.llama_get_memory(self.handle)
+        self._batch = lib.llama_batch_init(shape.n_batch, 0, 1)
+        switch.attach(self.handle)
+
+    def decode(self, tokens: Sequence[BatchToken]) -> None:
+        """Read a batch; raises DecodeError or InterruptedDecodeError."""
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for i, entry in enumerate(tokens):
+            batch.token[i] = entry.token
+            batch.pos[i] = entry.position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = entry.sequence
+            batch.logits[i] = entry.wants_logits
+        status = library().llama_decode(self.handle, batch)
+        if status == DECODE_ABORTED:
+            raise InterruptedDecodeError
+        if status != 0:
+            raise DecodeError(
+                f"llama.cpp could not read a batch of {len(tokens)} tokens (status {status}). {take_log()}".rstrip(),
+                hint="Try a shorter context (--ctx), or fewer GPU layers (--gpu-layers).",
+            )
+
+    def logits(self, batch_index: int, n_vocab: int) -> list[float]:
+        """The logits after a token of the last batch that wanted them, one for each of `n_vocab` tokens."""
+        row = library().llama_get_logits_ith(self.handle, batch_index)
+        return list(ctypes.cast(row, ctypes.POINTER(ctypes.c_float * n_vocab)).contents)
+
+    def truncate(self, sequence: int, n_tokens: int) -> None:
+        """Forget all but the first `n_tokens` of a sequence."""
+        library().llama_memory_seq_rm(self._memory, sequence, n_tokens, -1)
+
+    def close(self) -> None:
+        """Free the KV cache and the buffers."""
+        if self.handle:
+            library().llama_batch_free(self._batch)
+            library().llama_free(self.handle)
+            self.handle = None
+
+
+def _params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes struct
+    params = library().llama_context_default_params()
+    params.n_ctx = shape.n_ctx * shape.n_sequences
+    params.n_batch = shape.n_batch
+    params.n_ubatch = min(shape.n_batch, 512)
+    params.n_seq_max = shape.n_sequences
+    params.n_threads = params.n_threads_batch = shape.n_threads
+    params.type_k = params.type_v = KV_TYPE_IDS[shape.kv_type]
+    params.no_perf = True
+    if rope == "native":
+        params.rope_scaling_type = ROPE_SCALING_NONE
+    else:
+        # yarn_orig_ctx is given because it would default to the file's whole context length (src/llama-context.cpp).
+        params.rope_scaling_type = ROPE_SCALING_YARN
+        params.rope_freq_scale = 1 / shape.yarn_factor
+        params.yarn_orig_ctx = shape.native_ctx
+    return params

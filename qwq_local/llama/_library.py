@@ -1,0 +1,40 @@
+"""llama.cpp's library: loaded once, its log kept for error messages instead of being printed."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from functools import cache
+from typing import Any, Final
+
+GGML_LOG_LEVEL_WARN: Final = 3
+"""`enum ggml_log_level` (ggml/include/ggml.h)."""
+
+_log_lines: deque[str] = deque(maxlen=40)
+
+
+@cache
+def library() -> Any:  # noqa: ANN401 - llama_cpp ships no types
+    """The ctypes bindings, with the log redirected and the backends started."""
+    from llama_cpp import llama_cpp
+
+    llama_cpp.llama_log_set(_log_callback(llama_cpp), ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+@cache
+def _log_callback(llama_cpp: Any) -> Any:  # noqa: ANN401 - as above; cached because C keeps the pointer
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+    def keep(level: int, text: bytes, _: object) -> None:
+        if level >= GGML_LOG_LEVEL_WARN:
+            _log_lines.append(text.decode("utf-8", "replace").strip())
+
+    return keep
+
+
+def take_log() -> str:
+    """What llama.cpp complained of since the last call, one complaint a line."""
+    lines = [line for line in _log_lines if line]
+    _log_lines.clear()
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""A loaded model."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qwq_local.errors import LoadError
+from qwq_local.llama._library import library, take_log
+
+ALL_LAYERS = -1
+"""`n_gpu_layers` of llama_model_params: a negative value offloads every layer (include/llama.h)."""
+
+Progress = Callable[[float], None]
+
+
+class LlamaModel:
+    """Owns a llama_model.
+
+    `n_gpu_layers` None offloads every layer that a GPU can take; `on_progress` is told the share that is loaded, 0.0 to 1.0.
+    Raises LoadError, and KeyboardInterrupt where loading was interrupted.
+    """
+
+    def __init__(self, path: Path, n_gpu_layers: int | None = None, on_progress: Progress | None = None) -> None:
+        lib = library()
+        take_log()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
+        interrupted: list[KeyboardInterrupt] = []
+
+        @lib.llama_progress_callback  # type: ignore[untyped-decorator]
+        def goes_on(share: float, _: object) -> bool:
+            try:
+                if on_progress:
+                    on_progress(share)
+            except KeyboardInterrupt as interrupt:  # cannot cross C: kept, and raised again below
+                interrupted.append(interrupt)
+            return not interrupted
+
+        params.progress_callback = goes_on
+        self.handle: Any = lib.llama_model_load_from_file(str(path).encode(), params)
+        if interrupted:
+            self.close()
+            raise interrupted[0]
+        if not self.handle:
+            said = take_log()
+            raise LoadError(
+                f"llama.cpp could not load {path}." + (f" It said: {said.splitlines()[-1]}" if said else ""),
+                hint="Check the file (its size, its source), and that there is memory for it.",
+            )
+
+    @property
+    def vocab(self) -> Any:  # noqa: ANN401 - an opaque pointer
+        """The llama_vocab, valid as long as the model."""
+        return library().llama_model_get_vocab(self.handle)
+
+    def metadata(self, key: str) -> str | None:
+        """A metadata value as text, or None where the file has no such key."""
+        lib, name = library(), key.encode()
+        length = lib.llama_model_meta_val_str(self.handle, name, None, 0)
+        if length < 0:
+            return None
+        buffer = ctypes.create_string_buffer(length + 1)
+        lib.llama_model_meta_val_str(self.handle, name, buffer, length + 1)
+        return buffer.value.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Free the weights."""
+        if self.handle:
+            library().llama_model_free(self.handle)
+            self.handle = None

@@ -1,0 +1,71 @@
+"""Text to tokens and back, by the vocabulary of a loaded model."""
+
+from __future__ import annotations
+
+import ctypes
+import unicodedata
+from functools import cached_property, lru_cache
+from typing import Final
+
+from qwq_local import card
+from qwq_local.errors import LoadError
+from qwq_local.llama._library import library
+from qwq_local.llama._model import LlamaModel
+from qwq_local.llama._plain_text import plain_pieces
+
+CONTROL: Final = 1 << 3
+USER_DEFINED: Final = 1 << 4
+"""`enum llama_token_attr` (include/llama.h)."""
+
+
+class LlamaVocabulary:
+    """Implements `qwq_local.backend.Vocabulary`. Raises LoadError where the markers of QwQ's format are missing."""
+
+    def __init__(self, model: LlamaModel) -> None:
+        self._vocab = model.vocab
+        self.n_tokens: int = library().llama_vocab_n_tokens(self._vocab)
+        self.piece = lru_cache(maxsize=8192)(self._piece)
+        missing = [text for text in (card.IM_START, card.IM_END) if text not in self.markers]
+        if missing:
+            raise LoadError(
+                f"The model's vocabulary has no {' and no '.join(missing)}, which QwQ's chat format needs.",
+                hint="Use a GGUF of QwQ-32B or of another chat model of Qwen2's architecture.",
+            )
+
+    @cached_property
+    def markers(self) -> dict[str, int]:
+        """Every control and user-defined token, by its text."""
+        lib, vocab = library(), self._vocab
+        marked = (t for t in range(self.n_tokens) if lib.llama_vocab_get_attr(vocab, t) & (CONTROL | USER_DEFINED))
+        return {lib.llama_vocab_get_text(vocab, token).decode("utf-8"): token for token in marked}
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """QwQ's two end tokens, and whatever else the file says ends an answer."""
+        ends = {self.markers[text] for text in card.END_TOKENS if text in self.markers}
+        return frozenset(ends | {token for token in self.markers.values() if library().llama_vocab_is_eog(self._vocab, token)})
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of ordinary text: normalised as the checkpoint's tokenizer does, and never a marker."""
+        text = unicodedata.normalize(card.UNICODE_FORM, text)
+        return [token for piece in plain_pieces(text, self.markers) for token in self._tokenize_piece(piece)]
+
+    def _tokenize_piece(self, piece: str) -> list[int]:
+        data = piece.encode("utf-8")
+        room = len(data) + 1
+        tokens = (ctypes.c_int32 * room)()
+        # add_special and parse_special stay off: markers are looked up, never parsed.
+        count = library().llama_tokenize(self._vocab, data, len(data), tokens, room, False, False)
+        if count < 0:
+            raise AssertionError(f"byte-level BPE gave {-count} tokens for {len(data)} bytes")
+        return list(tokens[:count])
+
+    def _piece(self, token: int) -> bytes:
+        lib = library()
+        buffer = ctypes.create_string_buffer(256)
+        is_control = lib.llama_vocab_is_control(self._vocab, token)
+        length = 0 if is_control else lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        if length < 0:
+            buffer = ctypes.create_string_buffer(-length)
+            length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        return buffer.raw[:length]

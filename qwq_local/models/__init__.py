@@ -1,0 +1,1 @@
+"""Which file, and does it fit?"""

@@ -1,0 +1,219 @@
+"""From settings to a running model: `QwQ`, the Python API."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Self, TypedDict, Unpack
+
+from qwq_local.backend import Backend, Rope
+from qwq_local.engine import (
+    Answering,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Request,
+    Stream,
+    Thinking,
+    Timings,
+    Usage,
+    Worker,
+)
+from qwq_local.errors import ContextLengthError, SettingsError, TemplateError
+from qwq_local.llama import ContextShape, LlamaBackend
+from qwq_local.models.hardware import usable_cores
+from qwq_local.models.store import ModelFile, find
+from qwq_local.prompt import ChatTemplate, Message, Prompt
+from qwq_local.settings import MAX_SEED, KvType, LoadSettings, RopeWish, Sampling, check_max_tokens
+
+N_BATCH = 512
+
+__all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking"]
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `settings.Sampling`, as keyword arguments."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    presence_penalty: float
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole answer: the thought, what is meant for the user, and how it ended."""
+
+    model: str
+    reasoning: str
+    content: str
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    rope: Rope
+    seed: int
+
+
+class QwQ:
+    """A loaded model that answers. Use it as a context manager, so that its memory is given back.
+
+    `notices` are things about the model that its user should know.
+    """
+
+    def __init__(self, model: ModelFile, backend: Backend, template: ChatTemplate, settings: LoadSettings) -> None:
+        self.model = model
+        self.notices: list[str] = []
+        self._vocabulary = backend.vocabulary
+        self._n_ctx = backend.n_ctx
+        self._template = template
+        self._rope_wish = settings.rope
+        self._worker = Worker(backend)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | None = None,
+        *,
+        n_ctx: int | None = None,
+        n_gpu_layers: int | None = None,
+        kv_type: KvType = "f16",
+        rope: RopeWish = "auto",
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Self:
+        """Load a model: `demo`, or the path of a GGUF file.
+
+        `n_ctx` counts the tokens of prompt and answer together; by default it is what the model reads without YaRN.
+        `on_progress` is told the share loaded, 0.0 to 1.0. Raises SettingsError, ModelFileError or LoadError.
+        """
+        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope)
+        file = find(model)
+        shape = context_shape(file, settings)
+        first_rope: Rope = "yarn" if settings.rope == "yarn" else "native"
+        backend = LlamaBackend(file.path, shape, first_rope, settings.n_gpu_layers, on_progress)
+        template, notice = _choose_template(backend.chat_template, backend.vocabulary.markers)
+        qwq = cls(file, backend, template, settings)
+        qwq.notices.extend([notice] if notice else [])
+        return qwq
+
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_tokens: int | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Reply:
+        """Answer a conversation, or a single question. Arguments and errors are those of `stream`."""
+        parts: dict[type, list[str]] = {Thinking: [], Answering: []}
+        with closing(self._submit(messages, tools, max_tokens, Sampling(**sampling))) as events:
+            for event in events:
+                if isinstance(event, Failed):
+                    raise event.error
+                if isinstance(event, Finished):
+                    return self._reply("".join(parts[Thinking]), "".join(parts[Answering]), event)
+                parts[type(event)].append(event.text)
+        raise AssertionError("a stream ends in a terminal event")
+
+    def stream(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_tokens: int | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Generator[Thinking | Answering | Finished]:
+        """Yield Thinking and Answering events as they come, and Finished at the end.
+
+        `messages` are {"role", "content"} mappings, or one question as a string; `tools` are OpenAI's tool descriptions; `max_tokens`
+        counts thoughts too; `sampling` takes the fields of `settings.Sampling`. Raises SettingsError, PromptError (ContextLengthError
+        where the prompt does not fit) or DecodeError. Leaving the loop early cancels the answer.
+        """
+        with closing(self._submit(messages, tools, max_tokens, Sampling(**sampling))) as events:
+            for event in events:
+                if isinstance(event, Failed):
+                    raise event.error
+                yield event
+
+    def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+        """Token ids of a prompt: markers looked up, everything else read as ordinary text."""
+        tokens: list[int] = []
+        for segment in prompt.segments:
+            tokens.extend([self._vocabulary.markers[segment.text]] if segment.is_marker else self._vocabulary.tokenize(segment.text))
+        return tuple(tokens)
+
+    def render(self, messages: str | Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> Prompt:
+        """The prompt a conversation becomes."""
+        return self._template.render([{"role": "user", "content": messages}] if isinstance(messages, str) else messages, tools)
+
+    def close(self) -> None:
+        """Cancel what runs and free the memory."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        """Nothing to open: the model is loaded already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _submit(
+        self,
+        messages: str | Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        max_tokens: int | None,
+        sampling: Sampling,
+    ) -> Stream:
+        check_max_tokens(max_tokens)
+        prompt = self.render(messages, tools)
+        tokens = self.tokenize(prompt)
+        rope = choose_rope(self._rope_wish, len(tokens), max_tokens, self.model.native_ctx, self._n_ctx)
+        request = Request(
+            prompt=tokens,
+            n_ctx=min(self._n_ctx, self.model.native_ctx) if rope == "native" else self._n_ctx,
+            rope=rope,
+            opens_thinking=prompt.opens_thinking,
+            sampling=sampling,
+            seed=secrets.randbelow(MAX_SEED + 1) if sampling.seed is None else sampling.seed,
+            max_tokens=max_tokens,
+        )
+        return self._worker.submit(request)
+
+    def _reply(self, reasoning: str, content: str, end: Finished) -> Reply:
+        return Reply(self.model.name, reasoning, content, end.reason, end.usage, end.timings, end.rope, end.seed)
+
+
+def context_shape(file: ModelFile, settings: LoadSettings) -> ContextShape:
+    """The context to make for a file; raises SettingsError where more is wanted than the model can read."""
+    longest = file.native_ctx if settings.rope == "native" else file.longest_ctx
+    n_ctx = settings.n_ctx or file.native_ctx
+    if n_ctx > longest:
+        raise SettingsError(
+            f"ctx is {n_ctx:,}, but {file.name} reads at most {longest:,} tokens with --rope {settings.rope}.",
+            hint=f"Use --ctx {longest}" + (f", or --rope auto for up to {file.longest_ctx:,}." if longest < file.longest_ctx else "."),
+        )
+    return ContextShape(n_ctx, min(N_BATCH, n_ctx), 1, usable_cores(), settings.kv_type, file.yarn_factor, file.native_ctx)
+
+
+def choose_rope(wish: RopeWish, prompt_tokens: int, max_tokens: int | None, native_ctx: int, n_ctx: int) -> Rope:
+    """YaRN only for what does not fit the native context, since it hurts short texts (QwQ's fifth guideline). Pure."""
+    if wish != "auto":
+        return wish
+    if prompt_tokens >= n_ctx:
+        raise ContextLengthError(prompt_tokens, n_ctx)
+    wanted_tokens = prompt_tokens + (max_tokens or 1)
+    return "yarn" if min(wanted_tokens, n_ctx) > native_ctx else "native"
+
+
+def _choose_template(source: str | None, markers: Mapping[str, int]) -> tuple[ChatTemplate, str]:
+    if source is None:
+        return ChatTemplate.qwq(markers), ""
+    try:
+        return ChatTemplate(source, markers), ""
+    except TemplateError as error:
+        return ChatTemplate.qwq(markers), f"{error} QwQ's own template is used instead."
