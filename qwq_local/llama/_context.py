@@ -19,6 +19,8 @@ KV_TYPE_IDS: Final[dict[KvType, int]] = {"f32": F32.id, "f16": F16.id, "q8_0": Q
 ROPE_SCALING_NONE: Final = 0
 ROPE_SCALING_YARN: Final = 2
 """`enum llama_rope_scaling_type` (include/llama.h)."""
+FLASH_ATTENTION_OFF: Final = 0
+"""`enum llama_flash_attn_type` (include/llama.h)."""
 DECODE_ABORTED: Final = 2
 """What llama_decode returns after its abort callback said so (include/llama.h)."""
 
@@ -99,6 +101,9 @@ def _params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes 
     params.n_threads = params.n_threads_batch = shape.n_threads
     params.type_k = params.type_v = KV_TYPE_IDS[shape.kv_type]
     params.no_perf = True
+    if shape.kv_type == "f32":
+        # Flash attention rounds keys and values to f16 whatever they are stored as (ggml/src/ggml-cpu/ops.cpp), so f32 goes without it.
+        params.flash_attn_type = FLASH_ATTENTION_OFF
     if rope == "native":
         params.rope_scaling_type = ROPE_SCALING_NONE
     else:

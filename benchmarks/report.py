@@ -1,0 +1,40 @@
+"""What every benchmark prints and writes: one table, with the date and the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+class Table:
+    """Rows of figures under named columns."""
+
+    def __init__(self, title: str, columns: list[str]) -> None:
+        self.title = title
+        self.columns = columns
+        self.rows: list[list[str | int | float]] = []
+
+    def add(self, *cells: str | float) -> None:
+        """One more row, a cell for each column."""
+        if len(cells) != len(self.columns):
+            raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
+        self.rows.append(list(cells))
+
+    def show(self, json_path: str | Path | None = None) -> None:
+        """Print it in Markdown, and write it as JSON where a path is given."""
+        print(f"\n{self.title} ({datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores)\n")
+        print("| " + " | ".join(self.columns) + " |")
+        print("|" + "---|" * len(self.columns))
+        for row in self.rows:
+            print("| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row) + " |")
+        if json_path:
+            record = {
+                "title": self.title,
+                "date": f"{datetime.now(UTC):%Y-%m-%d}",
+                "machine": {"arch": platform.machine(), "cores": os.cpu_count()},
+                "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
+            }
+            Path(json_path).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
