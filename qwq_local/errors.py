@@ -69,13 +69,14 @@ class TemplateError(PromptError):
 class ContextLengthError(PromptError):
     """The prompt leaves no room for an answer.
 
-    `prompt_tokens` and `n_ctx` are counts of tokens.
+    `prompt_tokens`, `n_ctx` and `longest_ctx`, the longest context the model can be loaded with, are counts of tokens.
     """
 
-    def __init__(self, prompt_tokens: int, n_ctx: int) -> None:
+    def __init__(self, prompt_tokens: int, n_ctx: int, longest_ctx: int = 0) -> None:
+        longer = min(max(2 * n_ctx, prompt_tokens + 1024), longest_ctx)
         super().__init__(
             f"The prompt is {prompt_tokens:,} tokens long, and the context holds {n_ctx:,}.",
-            hint=f"Shorten the prompt, or load with a longer context: --ctx {max(2 * n_ctx, prompt_tokens + 1024)}",
+            hint=f"Shorten the prompt, or load with a longer context: --ctx {longer}" if longer > prompt_tokens else "Shorten the prompt.",
         )
         self.prompt_tokens = prompt_tokens
         self.n_ctx = n_ctx

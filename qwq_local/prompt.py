@@ -29,6 +29,18 @@ _GUARDS: Final = tuple(map(chr, range(0xFDD0, 0xFDF0)))
 """Noncharacters: Unicode keeps them free for a program's own use, and no normalisation touches them."""
 
 
+_TEMPLATE_FAULTS: Final = (
+    JinjaTemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a template can raise that is its own fault or the conversation's."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A run of the prompt: one special token's text, or ordinary text of any length."""
@@ -76,9 +88,10 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _refuse
         try:
             self._template = environment.from_string(source)
-        except TemplateSyntaxError as error:
+        except (TemplateSyntaxError, RecursionError) as error:
+            where = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
             raise TemplateError(
-                f"The chat template cannot be parsed: {error.message} (line {error.lineno}).",
+                f"The chat template cannot be parsed: {error}{where}.",
                 hint="The file was made with a faulty template; convert it again, or get another copy.",
             ) from error
         self._markers = sorted(markers, key=len, reverse=True)
@@ -108,11 +121,12 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 enable_thinking=True,
             )
-        except (JinjaTemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except _TEMPLATE_FAULTS as error:
             raise TemplateError(
                 f"The chat template refuses this conversation: {error}",
                 hint="Check the order of roles, and that every tool result follows its call.",
             ) from error
+        _refuse_half_characters(text)
         return self._force_thinking([Segment(part.text.replace(guard, ""), part.is_marker) for part in self._split(text)])
 
     def _split(self, text: str) -> Iterable[Segment]:
@@ -183,6 +197,16 @@ def _refuse_empty(messages: Sequence[Message]) -> None:
     last = messages[-1]
     if last["role"] == "user" and not last["content"].strip():
         raise EmptyPromptError("The question is empty.", hint='Ask something: qwq ask "What is 47 + 85?"')
+
+
+def _refuse_half_characters(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"The messages hold {text[error.start]!r}, which no UTF-8 text can hold.",
+            hint="Send valid Unicode; on a command line, set the terminal and the shell to UTF-8.",
+        ) from error
 
 
 def _map_strings(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON of any shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from qwq_local.engine import (
     Usage,
     Worker,
 )
-from qwq_local.errors import ContextLengthError, SettingsError, TemplateError
+from qwq_local.errors import ContextLengthError, DecodeError, SettingsError, TemplateError
 from qwq_local.llama import ContextShape, LlamaBackend
 from qwq_local.models.hardware import usable_cores
 from qwq_local.models.store import ModelFile, find
@@ -72,6 +73,8 @@ class QwQ:
         self._n_ctx = backend.n_ctx
         self._template = template
         self._rope_wish = settings.rope
+        self._closing = threading.Lock()
+        self._is_closed = False
         self._worker = Worker(backend)
 
     @classmethod
@@ -140,10 +143,13 @@ class QwQ:
                 yield event
 
     def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
-        """Token ids of a prompt: markers looked up, everything else read as ordinary text."""
+        """Token ids of a prompt: markers looked up, everything else read as ordinary text. Raises DecodeError once it is closed."""
         tokens: list[int] = []
-        for segment in prompt.segments:
-            tokens.extend([self._vocabulary.markers[segment.text]] if segment.is_marker else self._vocabulary.tokenize(segment.text))
+        with self._closing:
+            if self._is_closed:
+                raise DecodeError("The model is closed.", hint="Load it again.")
+            for segment in prompt.segments:
+                tokens.extend([self._vocabulary.markers[segment.text]] if segment.is_marker else self._vocabulary.tokenize(segment.text))
         return tuple(tokens)
 
     def render(self, messages: str | Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> Prompt:
@@ -151,8 +157,11 @@ class QwQ:
         return self._template.render([{"role": "user", "content": messages}] if isinstance(messages, str) else messages, tools)
 
     def close(self) -> None:
-        """Cancel what runs and free the memory."""
-        self._worker.close()
+        """Cancel what runs and free the memory. Closing again does nothing."""
+        with self._closing:
+            if not self._is_closed:
+                self._is_closed = True
+                self._worker.close()
 
     def __enter__(self) -> Self:
         """Nothing to open: the model is loaded already."""
@@ -172,6 +181,7 @@ class QwQ:
         check_max_tokens(max_tokens)
         prompt = self.render(messages, tools)
         tokens = self.tokenize(prompt)
+        self._require_room(len(tokens))
         rope = choose_rope(self._rope_wish, len(tokens), max_tokens, self.model.native_ctx, self._n_ctx)
         request = Request(
             prompt=tokens,
@@ -183,6 +193,12 @@ class QwQ:
             max_tokens=max_tokens,
         )
         return self._worker.submit(request)
+
+    def _require_room(self, prompt_tokens: int) -> None:
+        native_only = self._rope_wish == "native"
+        n_ctx = min(self._n_ctx, self.model.native_ctx) if native_only else self._n_ctx
+        if prompt_tokens >= n_ctx:
+            raise ContextLengthError(prompt_tokens, n_ctx, self.model.native_ctx if native_only else self.model.longest_ctx)
 
     def _reply(self, reasoning: str, content: str, end: Finished) -> Reply:
         return Reply(self.model.name, reasoning, content, end.reason, end.usage, end.timings, end.rope, end.seed)
@@ -204,8 +220,6 @@ def choose_rope(wish: RopeWish, prompt_tokens: int, max_tokens: int | None, nati
     """YaRN only for what does not fit the native context, since it hurts short texts (QwQ's fifth guideline). Pure."""
     if wish != "auto":
         return wish
-    if prompt_tokens >= n_ctx:
-        raise ContextLengthError(prompt_tokens, n_ctx)
     wanted_tokens = prompt_tokens + (max_tokens or 1)
     return "yarn" if min(wanted_tokens, n_ctx) > native_ctx else "native"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -45,11 +48,16 @@ def qwq() -> None:
 
 def main() -> NoReturn:
     """Run the command line; errors become one or two lines on stderr and an exit code."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows another for it
     try:
         sys.exit(_run())
-    except BrokenPipeError:
-        # Whoever read our output has gone: nothing more to say, and Python must not complain while it closes stdout.
-        sys.stdout = None
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # whoever read our output has gone, and knows it
+            _tell(f"The output cannot be written: {error.strerror}.", "Free some space, or send it elsewhere.")
+        sys.stdout = None  # so that Python does not try once more to write what is left
         sys.exit(EXIT_ERROR)
 
 
@@ -65,8 +73,14 @@ def _run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except QwqError as error:
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+        _tell(str(error), error.hint)
         return EXIT_USAGE if isinstance(error, SettingsError) else EXIT_ERROR
     return status if isinstance(status, int) else 0
+
+
+def _tell(error: str, hint: str) -> None:
+    from qwq_local.cli.terminal import notice
+
+    notice(f"error: {error}")
+    if hint:
+        notice(f"hint: {hint}")

@@ -46,7 +46,7 @@ def command(prompt: str | None, files: tuple[str, ...], system: str | None, **op
 
 
 def gather_prompt(prompt: str | None, files: tuple[str, ...], instructions: list[str]) -> str:
-    """The question with its files; raises EmptyPromptError where there is none, PromptError for text that is not UTF-8."""
+    """The question with its files; raises EmptyPromptError where there is none, PromptError for a file that is not UTF-8."""
     if prompt is None and not files:
         if sys.stdin is None or sys.stdin.isatty():
             raise EmptyPromptError("Nothing was asked.", hint='Ask something: qwq ask -m demo "What is 47 + 85?"')
@@ -54,14 +54,12 @@ def gather_prompt(prompt: str | None, files: tuple[str, ...], instructions: list
     question = "\n\n".join([*([prompt] if prompt is not None else []), *map(_read, files)])
     if not question.strip():
         raise EmptyPromptError("The question is empty.", hint='Ask something: qwq ask -m demo "What is 47 + 85?"')
-    try:
-        question.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError("The question is not valid UTF-8.", hint="Set the terminal and the shell to UTF-8.") from error
     return " ".join([question, *instructions])
 
 
 def _read(name: str) -> str:
+    if name == "-" and sys.stdin is None:
+        raise PromptError("Standard input is closed.", hint="Pipe the text in, or give a file with -f FILE.")
     try:
         return (sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -19,8 +19,8 @@ def has_colour(stream: TextIO) -> bool:
 
 
 def notice(text: str) -> None:
-    """One line to the user, beside the answer."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where the command line prints
+    """One line to the user, beside the answer; control characters from a file or a model are left out."""
+    print(text.translate(_CONTROLS), file=sys.stderr, flush=True)  # noqa: T201 - this is where the command line prints
 
 
 class AnswerPrinter:
@@ -41,6 +41,7 @@ class AnswerPrinter:
             self._end_thought()
             self._write(sys.stdout, event.text.translate(_CONTROLS) if self._out_is_terminal else event.text)
         elif self._shows_thoughts:
+            self._end_answer()
             text = event.text.translate(_CONTROLS)
             self._write(sys.stderr, f"{DIM}{text}{PLAIN}" if self._dims else text)
         else:
@@ -50,15 +51,18 @@ class AnswerPrinter:
     def finish(self, end: Finished | None = None) -> None:
         """Leave the cursor at the start of a line, also after an interrupt."""
         self._end_thought()
-        if self._last.startswith("Answering") and not self._last.endswith("\n"):
-            self._write(sys.stdout, "\n")
-        self._last = ""
+        self._end_answer()
         if end is not None and end.reason == "length":
             notice(f"[cut short after {end.usage.completion_tokens:,} tokens; more room: --ctx, --max-tokens]")
 
     def _end_thought(self) -> None:
         if self._last.startswith("Thinking"):
             self._write(sys.stderr, "\n\n")
+            self._last = ""
+
+    def _end_answer(self) -> None:
+        if self._last.startswith("Answering"):
+            self._write(sys.stdout, "" if self._last.endswith("\n") else "\n")
             self._last = ""
 
     @staticmethod
@@ -74,15 +78,16 @@ class LoadingBar:
 
     def __init__(self, clock: float) -> None:
         self._started_at = clock
-        self._is_shown = False
+        self._shown = ""
 
     def update(self, share: float, clock: float) -> None:
         """Show the share that is loaded; `clock` reads seconds."""
-        if sys.stderr.isatty() and clock - self._started_at > self.QUIET_SECONDS:
-            self._is_shown = True
-            print(f"\rloading {share:4.0%}", end="", file=sys.stderr, flush=True)  # noqa: T201 - as above
+        text = f"\rloading {share:4.0%}"
+        if sys.stderr.isatty() and text != self._shown and clock - self._started_at > self.QUIET_SECONDS:
+            self._shown = text
+            print(text, end="", file=sys.stderr, flush=True)  # noqa: T201 - as above
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._is_shown:
+        if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201 - as above

@@ -33,11 +33,15 @@ class Engine:
         """Whether there is nothing to do."""
         return not self._jobs
 
-    def submit(self, request: Request) -> int:
-        """Queue a request and return its id. Raises ContextLengthError where its prompt leaves no room for an answer."""
+    def require_room(self, request: Request) -> None:
+        """Raise ContextLengthError where a prompt leaves no room for an answer; callable from any thread."""
         n_ctx = min(request.n_ctx, self._backend.n_ctx)
         if len(request.prompt) >= n_ctx:
             raise ContextLengthError(len(request.prompt), n_ctx)
+
+    def submit(self, request: Request) -> int:
+        """Queue a request and return its id. Raises ContextLengthError."""
+        self.require_room(request)
         transcript = Transcript(self._think, opens_thinking=request.opens_thinking)
         job = Job(next(self._ids), request, transcript, self._clock())
         job.unread.extend(request.prompt)

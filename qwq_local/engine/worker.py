@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from queue import SimpleQueue
 
 from qwq_local.backend import Backend
 from qwq_local.engine.engine import Engine, JobEvent
 from qwq_local.engine.request import Event, Failed, Finished, Request
-from qwq_local.errors import DecodeError, QwqError
+from qwq_local.errors import DecodeError
 
 
 class Stream(Iterator[Event]):
@@ -46,18 +45,21 @@ class Worker:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._engine = Engine(backend)
-        self._inbox: SimpleQueue[tuple[Request, Stream, Future[None]] | Stream | None] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[Request, Stream] | Stream | None] = SimpleQueue()
         self._streams: dict[int, Stream] = {}
+        self._closing = threading.Lock()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="qwq-engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request) -> Stream:
-        """Hand in a request. Raises ContextLengthError, and DecodeError where the engine has died."""
-        if not self._thread.is_alive():
-            raise DecodeError("The engine has stopped.", hint="Load the model again.")
-        stream, accepted = Stream(self), Future[None]()
-        self._inbox.put((request, stream, accepted))
-        accepted.result()
+        """Hand in a request, without waiting. Raises ContextLengthError, and DecodeError once the model is closed."""
+        self._engine.require_room(request)
+        stream = Stream(self)
+        with self._closing:
+            if self._is_closed:
+                raise DecodeError("The model is closed.", hint="Load it again.")
+            self._inbox.put((request, stream))
         return stream
 
     def cancel(self, stream: Stream) -> None:
@@ -66,8 +68,10 @@ class Worker:
         self._backend.interrupt()
 
     def close(self) -> None:
-        """Cancel everything, end the thread and free the model."""
-        self._inbox.put(None)
+        """End everything that runs, end the thread and free the model."""
+        with self._closing:
+            self._is_closed = True
+            self._inbox.put(None)
         self._backend.interrupt()
         self._thread.join()
         self._backend.close()
@@ -76,11 +80,11 @@ class Worker:
         try:
             while self._drain_inbox():
                 self._deliver(self._engine.step())
+            self._deliver(self._engine.fail_all(DecodeError("The model was closed.")))
         except Exception as error:  # noqa: BLE001 - whatever it was, every stream must hear of its end
-            self._deliver(self._engine.fail_all(error))
+            for stream in self._streams.values():
+                stream.put(Failed(error))
             self._refuse_all(error)
-        else:
-            self._deliver(self._engine.fail_all(QwqError("The model was closed.")))
 
     def _drain_inbox(self) -> bool:
         """Take in what has come, waiting while there is nothing else to do; False when it is time to end."""
@@ -91,20 +95,14 @@ class Worker:
                 return True
             message = self._inbox.get()
             if message is None:
+                self._inbox.put(None)  # so that _refuse_all ends too, should the ending itself fail
                 return False
             if isinstance(message, Stream):
                 self._deliver(self._engine.cancel(message.job_id))
             else:
-                self._accept(*message)
-
-    def _accept(self, request: Request, stream: Stream, accepted: Future[None]) -> None:
-        try:
-            stream.job_id = self._engine.submit(request)
-        except QwqError as error:
-            accepted.set_exception(error)
-            return
-        self._streams[stream.job_id] = stream
-        accepted.set_result(None)
+                request, stream = message
+                stream.job_id = self._engine.submit(request)
+                self._streams[stream.job_id] = stream
 
     def _deliver(self, events: list[JobEvent]) -> None:
         for job_id, event in events:
@@ -113,6 +111,7 @@ class Worker:
                 del self._streams[job_id]
 
     def _refuse_all(self, error: Exception) -> None:
+        """After its death the engine answers whatever still comes with its error, until it is closed."""
         while (message := self._inbox.get()) is not None:
             if isinstance(message, tuple):
-                message[2].set_exception(DecodeError(f"The engine has stopped: {error}", hint="Load the model again."))
+                message[1].put(Failed(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Any
 
 from qwq_local.llama._library import library
@@ -17,17 +18,12 @@ class InterruptSwitch:
 
     def __init__(self) -> None:
         self._flag = ctypes.create_string_buffer(2)
-        libc = ctypes.CDLL(None) if hasattr(ctypes, "pythonapi") and not hasattr(ctypes, "windll") else ctypes.cdll.msvcrt
+        libc = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
         self._callback = ctypes.cast(libc.strlen, library().ggml_abort_callback)
 
     def attach(self, context: Any) -> None:  # noqa: ANN401 - an opaque pointer
         """Let a llama_context ask this switch."""
         library().llama_set_abort_callback(context, self._callback, ctypes.cast(self._flag, ctypes.c_void_p))
-
-    @property
-    def is_on(self) -> bool:
-        """Whether a decode is to end."""
-        return self._flag.raw[0] != 0
 
     def turn(self, *, on: bool) -> None:
         """Set or take back; callable from any thread."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +26,10 @@ class LlamaModel:
     """
 
     def __init__(self, path: Path, n_gpu_layers: int | None = None, on_progress: Progress | None = None) -> None:
-        lib = library()
         take_log()
-        params = lib.llama_model_default_params()
+        params = library().llama_model_default_params()
         params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
-        interrupted: list[KeyboardInterrupt] = []
-
-        @lib.llama_progress_callback  # type: ignore[untyped-decorator]
-        def goes_on(share: float, _: object) -> bool:
-            try:
-                if on_progress:
-                    on_progress(share)
-            except KeyboardInterrupt as interrupt:  # cannot cross C: kept, and raised again below
-                interrupted.append(interrupt)
-            return not interrupted
-
-        params.progress_callback = goes_on
-        self.handle: Any = lib.llama_model_load_from_file(str(path).encode(), params)
-        if interrupted:
-            self.close()
-            raise interrupted[0]
+        self.handle: Any = _load(path, params, on_progress)
         if not self.handle:
             said = take_log()
             raise LoadError(
@@ -71,3 +57,35 @@ class LlamaModel:
         if self.handle:
             library().llama_model_free(self.handle)
             self.handle = None
+
+
+def _load(path: Path, params: Any, on_progress: Progress | None) -> Any:  # noqa: ANN401 - ctypes' own
+    """Load in a thread, so that Ctrl-C reaches Python meanwhile: raised inside a callback, it would be lost in C."""
+    lib = library()
+    stop = threading.Event()
+    faults: list[BaseException] = []
+
+    @lib.llama_progress_callback  # type: ignore[untyped-decorator]
+    def goes_on(share: float, _: object) -> bool:
+        try:
+            if on_progress:
+                on_progress(share)
+        except Exception as error:  # noqa: BLE001 - cannot cross C: kept, and raised below
+            faults.append(error)
+            stop.set()
+        return not stop.is_set()
+
+    params.progress_callback = goes_on
+    with ThreadPoolExecutor(1) as thread:
+        loading = thread.submit(lib.llama_model_load_from_file, str(path).encode(), params)
+        try:
+            wait([loading])
+        except KeyboardInterrupt as interrupt:
+            faults.append(interrupt)
+            stop.set()
+    handle = loading.result()
+    if faults:
+        if handle:
+            lib.llama_model_free(handle)
+        raise faults[0]
+    return handle

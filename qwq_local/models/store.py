@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,8 @@ from qwq_local.errors import DamagedFileError, ModelNotFoundError, WrongArchitec
 from qwq_local.gguf import GgufHeader, read_header
 
 DEMO: Final = "demo"
+MAX_YARN_FACTOR: Final = 1024
+"""More would be a damaged file: QwQ-32B's is 4."""
 DEMO_FILE: Final = "qwq-nano-Q8_0.gguf"
 
 
@@ -37,9 +40,9 @@ def find(name: str | None) -> ModelFile:
     """
     if name is None:
         raise ModelNotFoundError("No model was named.", hint="Name a GGUF file with -m PATH, or try the built-in one: -m demo")
-    path = Path(str(resources.files("qwq_local") / "demo" / DEMO_FILE)) if name == DEMO else Path(name).expanduser()
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    path = Path(str(resources.files("qwq_local") / "demo" / DEMO_FILE)) if name == DEMO else Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown user
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name too long
+        what = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112 - likewise
         raise ModelNotFoundError(f"The model {name!r} {what}.", hint="Give the path of a .gguf file, or -m demo")
     return describe(read_header(path), name)
 
@@ -56,7 +59,7 @@ def describe(header: GgufHeader, name: str) -> ModelFile:
     native_ctx = min(header.integer(f"{architecture}.context_length"), card.ORIGINAL_CONTEXT)
     native_ctx = header.integer(f"{scaling}.original_context_length", native_ctx)
     yarn_factor = header.number(f"{scaling}.factor", card.YARN_FACTOR)
-    if native_ctx < 1 or not yarn_factor >= 1:
+    if native_ctx < 1 or not 1 <= yarn_factor <= MAX_YARN_FACTOR:
         raise DamagedFileError(
             f"{header.path} says its context is {native_ctx} tokens with a scaling factor of {yarn_factor}.",
             hint="Convert or download it again.",

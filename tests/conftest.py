@@ -1,0 +1,72 @@
+"""What every test stands on: an environment of its own, the demo model loaded once, and the slow tests last."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from qwq_local.runtime import QwQ
+
+# A busy machine must not fail a test: nothing here is about time.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("patient")
+
+_FOREIGN = ("QWQ_", "HF_", "XDG_", "HUGGING", "LLAMA_")
+_COLOURS = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """No test, and no program that a test starts, sees the home folder or the settings of whoever runs it."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(_FOREIGN) or name in _COLOURS:
+                patch.delenv(name)
+        for name in ("HOME", "USERPROFILE"):
+            patch.setenv(name, str(home))
+        for name in ("QWQ_MODELS", "QWQ_DATA", "HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+            patch.setenv(name, str(home / name.lower()))
+        patch.setenv("QWQ_CONFIG", str(home / "config.toml"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("TERM", "xterm")
+        yield patch
+
+
+@pytest.fixture(scope="session")
+def demo(environment: pytest.MonkeyPatch) -> Iterator[QwQ]:  # noqa: ARG001 - asked for so that it comes first
+    """The built-in model, loaded once for all tests."""
+    with QwQ.load("demo") as qwq:
+        yield qwq
+
+
+@pytest.fixture(scope="session")
+def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model with its end tokens and its tool markers renamed into each other, so that it talks until its context is full.
+
+    YaRN is told to stretch that to 32,768 tokens.
+    """
+    data = resources.files("qwq_local").joinpath("demo", "qwq-nano-Q8_0.gguf").read_bytes()
+    for ends, other in ((b"<|im_end|>", b"<tool_response>"), (b"<|endoftext|>", b"</tool_response>")):
+        old, new = (struct.pack("<Q", len(text)) + text for text in (ends, other))
+        assert data.count(old) == data.count(new) == 1
+        data = new.join(part.replace(new, old) for part in data.split(old))
+    for old, new in (
+        (b"qwen2.rope.scaling.factor" + struct.pack("<If", 6, 4), b"qwen2.rope.scaling.factor" + struct.pack("<If", 6, 64)),
+        (b"tokenizer.ggml.eos_token_id" + struct.pack("<II", 4, 505), b"tokenizer.ggml.eos_token_id" + struct.pack("<II", 4, 508)),
+    ):
+        assert data.count(old) == 1
+        data = data.replace(old, new)
+    path = tmp_path_factory.mktemp("endless") / "endless.gguf"
+    path.write_bytes(data)
+    return path

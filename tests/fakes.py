@@ -1,0 +1,206 @@
+"""A backend of equal rank with llama.cpp's: it reads and draws by a script, and audits everything that the engine asks of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from qwq_local.backend import BatchToken, InterruptedDecodeError, Rope
+from qwq_local.settings import Sampling
+
+IM_START, IM_END, END_OF_TEXT, THINK, END_THINK = range(256, 261)
+PATIENCE_SECONDS: Final = 60.0
+"""How long a held decode waits before it says that nobody came."""
+
+
+def fake_reply(prompt: Sequence[int], seed: int) -> list[int]:
+    """What a fake draws without a script: a thought that tells the prompt's length, an answer that tells the seed, an end token."""
+    thought, answer = f"{len(prompt)} tokens" * (1 + seed % 3), f"seed {seed}" * (seed % 4)
+    return [*thought.encode(), END_THINK, *answer.encode(), IM_END if seed % 2 else END_OF_TEXT]
+
+
+class FakeVocabulary:
+    """Tokens 0 to 255 are bytes; five markers follow, of which the two of thinking have a text, as QwQ's have."""
+
+    markers: Final[Mapping[str, int]] = MappingProxyType(
+        {"<|im_start|>": IM_START, "<|im_end|>": IM_END, "<|endoftext|>": END_OF_TEXT, "<think>": THINK, "</think>": END_THINK}
+    )
+    end_tokens: Final = frozenset({IM_END, END_OF_TEXT})
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token]) if token < 256 else {THINK: b"<think>", END_THINK: b"</think>"}.get(token, b"")
+
+
+class FakeSampler:
+    """Draws the reply of its seed, token by token, and the end token after its last; checks the whole sequence at each draw."""
+
+    def __init__(self, backend: FakeBackend, seed: int) -> None:
+        self._backend = backend
+        self._seed = seed
+        self._context = backend.n_switches
+        self._expected: list[int] | None = None
+        self._reply: Sequence[int] = ()
+        self._n_drawn = 0
+        self.n_closed = 0
+
+    def sample(self, batch_index: int) -> int:
+        backend = self._backend
+        backend.check(self.n_closed == 0, "a sampler is used after it was closed")
+        backend.check(self._context == backend.n_switches, "a sampler is used on another context than its own")
+        sequence = backend.take_logits(batch_index)
+        if self._expected is None:
+            self._expected = list(sequence)
+            self._reply = backend.reply(sequence, self._seed)
+            backend.prompts_read[self._seed] = tuple(sequence)
+        backend.check(sequence == self._expected, f"the cache of seed {self._seed} holds {sequence}, not {self._expected}")
+        reply = self._reply
+        token = reply[self._n_drawn] if self._n_drawn < len(reply) else IM_END
+        self._n_drawn += 1
+        self._expected.append(token)
+        return token
+
+    def close(self) -> None:
+        self.n_closed += 1
+        self._backend.check(self.n_closed == 1, "a sampler is closed twice")
+
+
+class FakeBackend:
+    """Implements `qwq_local.backend.Backend`; `replies` are drawn by the seed of the request, without them fake_reply is.
+
+    Decodes are numbered from 1. `before_decode` is told the number and may raise; what it raises, and what stands in `faults`, ends that
+    decode after half of its batch was read. The decodes in `held` stop until `release`, or until `interrupt` unless `is_deaf`.
+    `violations` lists what the engine did wrong; `audit_idle` fails on any.
+    """
+
+    def __init__(
+        self,
+        replies: Sequence[Sequence[int]] | Mapping[int, Sequence[int]] | None = None,
+        *,
+        n_ctx: int = 64,
+        n_batch: int = 8,
+        n_sequences: int = 2,
+        faults: Mapping[int, Exception] = MappingProxyType({}),
+        held: Collection[int] = (),
+        is_deaf: bool = False,
+        before_decode: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._replies = replies if isinstance(replies, Mapping | None) else dict(enumerate(replies))
+        self.vocabulary = FakeVocabulary()
+        self.n_ctx, self.n_batch, self.n_sequences = n_ctx, n_batch, n_sequences
+        self.rope: Rope = "native"
+        self._faults, self._held, self._is_deaf, self._before_decode = faults, held, is_deaf, before_decode
+        self.sequences: list[list[int]] = [[] for _ in range(n_sequences)]
+        self.batches: list[tuple[BatchToken, ...]] = []
+        self.prompts_read: dict[int, tuple[int, ...]] = {}
+        self.samplers: list[FakeSampler] = []
+        self.seeds: list[int] = []
+        self.n_switches = self.closed = 0
+        self.violations: list[str] = []
+        self.is_held, self.interrupted = threading.Event(), threading.Event()
+        self._logits: dict[int, int] = {}
+        self._threads: set[int] = set()
+        self._wake = threading.Condition()
+        self._is_released = False
+
+    def check(self, is_right: bool, wrong: str) -> None:
+        """Note what is wrong, and fail there and then too."""
+        self._threads.add(threading.get_ident())
+        if len(self._threads) > 1:
+            self.violations.append("two threads use the backend")
+        if self.closed:
+            self.violations.append("the backend is used after it was closed")
+        if not is_right:
+            self.violations.append(wrong)
+            raise AssertionError(wrong)
+
+    def use_rope(self, rope: Rope) -> None:
+        self.check(not any(self.sequences), "a switch of the scaling would lose what sequences hold")
+        self.n_switches += rope != self.rope
+        self.rope = rope
+
+    def decode(self, batch: Sequence[BatchToken]) -> None:
+        self.batches.append(tuple(batch))
+        self._logits = {}
+        self._check_batch(batch)
+        try:
+            self._meet_fate(len(self.batches))
+        except Exception:
+            self._read(batch[: len(batch) // 2])
+            raise
+        self._read(batch)
+        self._logits = {i: entry.sequence for i, entry in enumerate(batch) if entry.wants_logits}
+
+    def _meet_fate(self, number: int) -> None:
+        if number in self._held:
+            self._hold()
+        self._before_decode(number)
+        if number in self._faults:
+            raise self._faults[number]
+        if self.interrupted.is_set():
+            raise InterruptedDecodeError
+
+    def reply(self, prompt: Sequence[int], seed: int) -> Sequence[int]:
+        """The tokens to draw after a prompt."""
+        return fake_reply(prompt, seed) if self._replies is None else self._replies[seed]
+
+    def take_logits(self, batch_index: int) -> list[int]:
+        """The whole sequence that the logits at this index of the last batch belong to; each is drawn from once."""
+        self.check(batch_index in self._logits, f"no logits were wanted at index {batch_index}, or they were drawn from already")
+        return list(self.sequences[self._logits.pop(batch_index)])
+
+    def new_sampler(self, sampling: Sampling, seed: int) -> FakeSampler:  # noqa: ARG002 - the script does not depend on it
+        self.check(self._replies is None or seed in self._replies, f"there is no reply for the seed {seed}")
+        self.samplers.append(FakeSampler(self, seed))
+        self.seeds.append(seed)
+        return self.samplers[-1]
+
+    def truncate(self, sequence: int, n_tokens: int) -> None:
+        self.check(0 <= sequence < self.n_sequences and n_tokens >= 0, f"there is no sequence {sequence} of {n_tokens} tokens")
+        del self.sequences[sequence][n_tokens:]
+
+    def interrupt(self) -> None:
+        with self._wake:
+            self.interrupted.set()
+            self._wake.notify_all()
+
+    def rearm(self) -> None:
+        self.interrupted.clear()
+
+    def release(self) -> None:
+        """Let a held decode go on, and every later one."""
+        with self._wake:
+            self._is_released = True
+            self._wake.notify_all()
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def audit_idle(self) -> None:
+        """Fail unless everything was right so far, and nothing is held by anyone."""
+        assert self.violations == []
+        assert self.sequences == [[]] * self.n_sequences, "tokens are left in the cache"
+        assert all(sampler.n_closed == 1 for sampler in self.samplers), "a sampler was not closed"
+
+    def _check_batch(self, batch: Sequence[BatchToken]) -> None:
+        self.check(1 <= len(batch) <= self.n_batch, f"a batch of {len(batch)} tokens, where {self.n_batch} go")
+        ends = [len(sequence) for sequence in self.sequences]
+        for entry in batch:
+            self.check(0 <= entry.sequence < self.n_sequences, f"there is no sequence {entry.sequence}")
+            self.check(entry.position == ends[entry.sequence], f"position {entry.position}, where {ends[entry.sequence]} is next")
+            self.check(entry.position < self.n_ctx, f"position {entry.position} in a context of {self.n_ctx}")
+            ends[entry.sequence] += 1
+
+    def _read(self, batch: Sequence[BatchToken]) -> None:
+        for entry in batch:
+            self.sequences[entry.sequence].append(entry.token)
+
+    def _hold(self) -> None:
+        with self._wake:
+            self.is_held.set()
+            came = self._wake.wait_for(lambda: self._is_released or (self.interrupted.is_set() and not self._is_deaf), PATIENCE_SECONDS)
+        self.check(came, "nobody ended the held decode")

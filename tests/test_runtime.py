@@ -1,0 +1,289 @@
+"""The Python API on the built-in model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwq_local import QwQ as PublicQwQ
+from qwq_local.errors import (
+    ContextLengthError,
+    EmptyPromptError,
+    ModelNotFoundError,
+    PromptError,
+    QwqError,
+    SettingsError,
+    TemplateError,
+)
+from qwq_local.prompt import ChatTemplate
+from qwq_local.runtime import Answering, Finished, QwQ, Thinking, _choose_template, choose_rope
+from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
+
+SUM = "What is 47 + 85?"
+LONG = "word " * 600
+"""More than the 512 tokens that the demo reads without YaRN."""
+
+
+@pytest.fixture(scope="module")
+def long_demo() -> Iterator[QwQ]:
+    with QwQ.load("demo", n_ctx=2048) as qwq:
+        yield qwq
+
+
+def test_a_question_gets_thought_and_answer(demo: QwQ) -> None:
+    reply = demo.chat([{"role": "user", "content": SUM}], seed=1)
+    assert r"\boxed{132}" in reply.content
+    assert reply.reasoning
+    assert (reply.model, reply.finish_reason, reply.rope, reply.seed) == ("demo", "stop", "native", 1)
+    assert reply.usage.prompt_tokens == len(demo.tokenize(demo.render(SUM)))
+    assert 0 < reply.usage.reasoning_tokens < reply.usage.completion_tokens
+
+
+def test_the_package_gives_the_runtime() -> None:
+    assert PublicQwQ is QwQ
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_chat_and_stream_agree(demo: QwQ, seed: int) -> None:
+    reply = demo.chat(SUM, seed=seed)
+    *parts, end = demo.stream(SUM, seed=seed)
+    assert isinstance(end, Finished)
+    assert "".join(part.text for part in parts if isinstance(part, Thinking)) == reply.reasoning
+    assert "".join(part.text for part in parts if isinstance(part, Answering)) == reply.content
+    assert (end.reason, end.usage, end.seed) == (reply.finish_reason, reply.usage, reply.seed)
+    kinds = [type(part) for part in parts]
+    assert kinds == sorted(kinds, key=lambda kind: kind is Answering), "the thought comes first"
+
+
+def test_a_seed_gives_the_same_answer_again_and_others_give_others(demo: QwQ) -> None:
+    def wild(seed: int) -> str:
+        reply = demo.chat(SUM, seed=seed, max_tokens=20, temperature=3, top_k=0, top_p=1)
+        return reply.reasoning + reply.content
+
+    assert wild(7) == wild(7)
+    assert len({wild(seed) for seed in range(5)}) > 1
+
+
+def test_without_a_seed_each_answer_has_its_own_which_is_told(demo: QwQ) -> None:
+    first, second = (demo.chat(SUM, max_tokens=20, temperature=3, top_k=0, top_p=1) for _ in range(2))
+    assert first.seed != second.seed
+    again = demo.chat(SUM, max_tokens=20, temperature=3, top_k=0, top_p=1, seed=first.seed)
+    assert (again.reasoning, again.content) == (first.reasoning, first.content)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 17])
+def test_max_tokens_is_exact(demo: QwQ, max_tokens: int) -> None:
+    reply = demo.chat(SUM, seed=1, max_tokens=max_tokens)
+    assert (reply.finish_reason, reply.usage.completion_tokens) == ("length", max_tokens)
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + max_tokens
+
+
+def test_a_full_context_ends_an_answer() -> None:
+    with QwQ.load("demo", n_ctx=32) as qwq:
+        reply = qwq.chat(SUM, seed=1)
+    assert (reply.finish_reason, reply.usage.total_tokens) == ("length", 32)
+
+
+def test_content_and_thought_hold_no_markers(demo: QwQ) -> None:
+    for seed in range(5):
+        reply = demo.chat('How many r are in "strawberry"?', seed=seed)
+        assert "think>" not in reply.content + reply.reasoning
+        assert "<|" not in reply.content + reply.reasoning
+
+
+def test_leaving_a_stream_early_cancels_it_and_the_next_answer_is_right(endless_model: Path) -> None:
+    with QwQ.load(str(endless_model), n_ctx=32_000) as qwq:
+        for _ in range(2):
+            for event in qwq.stream(SUM, seed=1, max_tokens=31_000):
+                assert isinstance(event, Thinking)
+                break
+        reply = qwq.chat(SUM, seed=1, max_tokens=10)
+        assert reply.usage.completion_tokens == 10
+
+
+def test_an_answer_after_a_cancelled_one_is_the_same_as_without(demo: QwQ) -> None:
+    alone = demo.chat(SUM, seed=3)
+    stream = demo.stream('How many r are in "strawberry"?', seed=5)
+    next(stream)
+    stream.close()
+    after = demo.chat(SUM, seed=3)
+    assert (after.reasoning, after.content, after.usage) == (alone.reasoning, alone.content, alone.usage)
+
+
+def test_a_conversation_with_tools_gives_a_call(demo: QwQ) -> None:
+    reply = demo.chat([{"role": "user", "content": "What is the weather in Paris?"}], tools=[WEATHER_TOOL, ADD_TOOL], seed=1)
+    assert reply.content.startswith("<tool_call>")
+    assert reply.content.endswith("</tool_call>")
+    assert '"get_weather"' in reply.content
+    assert "Paris" in reply.content
+
+
+# Context and scaling
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_both_counts(demo: QwQ) -> None:
+    n_tokens = len(demo.tokenize(demo.render(LONG)))
+    for ask in (demo.chat, lambda messages: list(demo.stream(messages))):
+        with pytest.raises(ContextLengthError) as caught:
+            ask(LONG)
+        assert (caught.value.prompt_tokens, caught.value.n_ctx) == (n_tokens, 512)
+
+
+@pytest.mark.parametrize(("n_ctx", "rope"), [(2049, "auto"), (2049, "yarn"), (513, "native"), (32_768, "auto")])
+def test_a_context_beyond_the_models_longest_is_refused_by_both_numbers(n_ctx: int, rope: Any) -> None:
+    longest = 512 if rope == "native" else 2048
+    with pytest.raises(SettingsError) as caught:
+        QwQ.load("demo", n_ctx=n_ctx, rope=rope)
+    assert f"{n_ctx:,}" in str(caught.value)
+    assert f"{longest:,}" in str(caught.value)
+    assert f"--ctx {longest}" in caught.value.hint
+
+
+def test_yarn_is_for_what_does_not_fit_without(long_demo: QwQ) -> None:
+    short = long_demo.chat(SUM, seed=1)
+    assert (short.rope, short.finish_reason) == ("native", "stop")
+    long = long_demo.chat(LONG, seed=1, max_tokens=3)
+    assert (long.rope, long.usage.completion_tokens) == ("yarn", 3)
+    assert long.usage.prompt_tokens > 512
+    again = long_demo.chat(SUM, seed=1)
+    assert (again.rope, again.content) == ("native", short.content)
+
+
+def test_a_short_prompt_gets_yarn_where_a_long_answer_is_wanted(long_demo: QwQ) -> None:
+    assert long_demo.chat(SUM, seed=1, max_tokens=1000).rope == "yarn"
+
+
+@pytest.mark.parametrize("rope", ["native", "yarn"])
+def test_a_wished_scaling_is_used_as_wished(rope: Any) -> None:
+    with QwQ.load("demo", rope=rope) as qwq:
+        assert qwq.chat(SUM, seed=1, max_tokens=3).rope == rope
+
+
+COUNTS = st.integers(1, 3000)
+
+
+@given(COUNTS, st.none() | COUNTS, COUNTS, COUNTS)
+def test_auto_takes_yarn_exactly_where_it_is_needed(prompt: int, max_tokens: int | None, native: int, n_ctx: int) -> None:
+    rope = choose_rope("auto", prompt, max_tokens, native, n_ctx)
+    fits = prompt + (max_tokens or 1) <= native
+    if fits or n_ctx <= native:
+        assert rope == "native"
+    else:
+        assert rope == "yarn"
+
+
+@given(st.sampled_from(["native", "yarn"]), COUNTS, st.none() | COUNTS, COUNTS, COUNTS)
+def test_a_wish_is_a_wish(wish: Any, prompt: int, max_tokens: int | None, native: int, n_ctx: int) -> None:
+    assert choose_rope(wish, prompt, max_tokens, native, n_ctx) == wish
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"messages": ""}, EmptyPromptError),
+        ({"messages": []}, EmptyPromptError),
+        ({"messages": [{"role": "robot", "content": "x"}]}, PromptError),
+        ({"messages": SUM, "max_tokens": 0}, SettingsError),
+        ({"messages": SUM, "temperature": -1}, SettingsError),
+        ({"messages": SUM, "seed": 2**32}, SettingsError),
+        ({"messages": "half a pair: \ud800"}, PromptError),
+        ({"messages": [{"role": "system", "content": "\udce9"}, {"role": "user", "content": SUM}]}, PromptError),
+    ],
+)
+def test_what_cannot_be_asked_raises_an_error_of_ours_with_a_hint(demo: QwQ, arguments: dict[str, Any], error: type[QwqError]) -> None:
+    for ask in (demo.chat, lambda **rest: list(demo.stream(**rest))):
+        with pytest.raises(error) as caught:
+            ask(**arguments)
+        assert caught.value.hint
+
+
+def test_no_model_and_a_missing_one_are_told() -> None:
+    for name in (None, "no/such/model.gguf"):
+        with pytest.raises(ModelNotFoundError) as caught:
+            QwQ.load(name)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("ask", ["qwq.chat('hi')", "next(qwq.stream('hi'))", "qwq.tokenize(qwq.render('hi'))", "list(stream)"])
+def test_a_closed_model_refuses_and_ends_its_streams(ask: str) -> None:
+    """In a process of its own, since what uses freed memory takes its process with it."""
+    code = f"""
+from qwq_local import QwQ
+from qwq_local.errors import DecodeError
+qwq = QwQ.load("demo")
+stream = qwq.stream("hi")
+next(stream)
+qwq.close()
+qwq.close()
+try:
+    {ask}
+except DecodeError as error:
+    print("refused:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("refused:") or ask == "list(stream)"
+
+
+def test_loading_tells_its_progress_to_the_end() -> None:
+    shares: list[float] = []
+    QwQ.load("demo", on_progress=shares.append).close()
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to oneself are POSIX")
+def test_an_interrupt_while_loading_reaches_the_caller() -> None:
+    told: list[float] = []
+
+    def interrupt(share: float) -> None:
+        if not told:
+            os.kill(os.getpid(), signal.SIGINT)
+        told.append(share)
+
+    with pytest.raises(KeyboardInterrupt):
+        QwQ.load("demo", on_progress=interrupt)
+
+
+def test_any_other_error_of_a_progress_function_reaches_the_caller() -> None:
+    def fail(_: float) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        QwQ.load("demo", on_progress=fail)
+
+
+# The template in the file
+
+
+@pytest.mark.parametrize(
+    "source", ["{% if %}", "{{ x", "{% endfor %}", "{{ x | no_such_filter }}", "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}"]
+)
+def test_a_broken_template_is_noticed_and_ours_is_used(demo: QwQ, source: str) -> None:
+    template, notice = _choose_template(source, demo._vocabulary.markers)
+    assert notice.endswith("QwQ's own template is used instead.")
+    assert template.render([{"role": "user", "content": SUM}]).text.startswith("<|im_start|>user\n" + SUM)
+
+
+def test_a_file_without_a_template_gets_ours_without_a_notice(demo: QwQ) -> None:
+    template, notice = _choose_template(None, demo._vocabulary.markers)
+    assert notice == ""
+    assert template.render([{"role": "user", "content": SUM}]) == demo.render(SUM)
+
+
+@pytest.mark.parametrize("source", ["{{ messages[99].content }}", "{{ 1 / 0 }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"])
+def test_a_template_that_fails_on_a_conversation_is_an_error_of_ours(source: str) -> None:
+    with pytest.raises(TemplateError):
+        ChatTemplate(source, ["<|im_start|>"]).render([{"role": "user", "content": SUM}])

@@ -1,0 +1,117 @@
+"""What a user may set, and what is refused by name and value."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwq_local import card
+from qwq_local.errors import SettingsError
+from qwq_local.settings import MAX_SEED, LoadSettings, Sampling, check_max_tokens
+
+RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, 5),
+    "top_p": (0, 1),
+    "top_k": (0, 2**31 - 1),
+    "min_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "seed": (0, MAX_SEED),
+}
+WHOLE = ("top_k", "seed")
+
+
+def test_the_defaults_are_qwqs_guidelines() -> None:
+    default = Sampling()
+    assert (default.temperature, default.top_p, default.top_k, default.min_p) == (0.6, 0.95, 40, 0)
+    assert (default.presence_penalty, default.seed, default.warning) == (0, None, "")
+
+
+@pytest.mark.parametrize("name", RANGES)
+@given(data=st.data())
+def test_every_value_in_its_range_is_taken(name: str, data: st.DataObject) -> None:
+    low, high = RANGES[name]
+    values: st.SearchStrategy[float] = st.integers(int(low), int(high)) if name in WHOLE else st.floats(low, high)
+    value = data.draw(st.sampled_from([low, high]) | values)
+    assert getattr(Sampling(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", RANGES)
+@given(data=st.data())
+def test_a_value_out_of_its_range_is_refused_by_name_and_value(name: str, data: st.DataObject) -> None:
+    low, high = RANGES[name]
+    step = 1 if name in WHOLE else 1e-9
+    outside: st.SearchStrategy[float] = (
+        st.integers(max_value=int(low) - 1) | st.integers(min_value=int(high) + 1)
+        if name in WHOLE
+        else st.floats(max_value=low - step) | st.floats(min_value=high + step) | st.just(math.nan)
+    )
+    value = data.draw(outside)
+    with pytest.raises(SettingsError) as caught:
+        Sampling(**{name: value})  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"{name} is {value}, but must lie between")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "presence_penalty"])
+def test_no_number_is_refused(name: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Sampling(**{name: value})  # type: ignore[arg-type]
+
+
+def test_greedy_is_warned_of_with_the_reason_and_the_better_value() -> None:
+    warning = Sampling(temperature=0).warning
+    assert warning == card.GREEDY_WARNING
+    assert "repeat" in warning
+    assert "0.6" in warning
+    assert Sampling(temperature=0.01).warning == ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"n_ctx": 15}, "ctx is 15,"),
+        ({"n_ctx": 0}, "ctx is 0,"),
+        ({"n_ctx": -1}, "ctx is -1,"),
+        ({"n_ctx": 2**31}, f"ctx is {2**31},"),
+        ({"n_gpu_layers": -1}, "gpu-layers is -1,"),
+        ({"n_gpu_layers": 10_001}, "gpu-layers is 10001,"),
+        ({"kv_type": "q5_0"}, "kv-type is 'q5_0',"),
+        ({"kv_type": ""}, "kv-type is '',"),
+        ({"rope": "linear"}, "rope is 'linear',"),
+        ({"rope": "YARN"}, "rope is 'YARN',"),
+    ],
+)
+def test_a_load_setting_that_cannot_be_is_refused_by_name_and_value(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        LoadSettings(**wrong)
+    assert str(caught.value).startswith(says)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "q8_0", "q4_0"])
+@pytest.mark.parametrize("rope", ["auto", "native", "yarn"])
+def test_every_choice_is_taken(kv_type: Any, rope: Any) -> None:
+    made = LoadSettings(n_ctx=16, n_gpu_layers=0, kv_type=kv_type, rope=rope)
+    assert (made.kv_type, made.rope) == (kv_type, rope)
+
+
+def test_an_unknown_choice_is_told_those_there_are() -> None:
+    with pytest.raises(SettingsError) as caught:
+        LoadSettings(rope="linear")  # type: ignore[arg-type]
+    assert caught.value.hint == "Choose one of auto, native, yarn."
+
+
+@pytest.mark.parametrize("max_tokens", [None, 1, 10**9])
+def test_any_limit_of_a_token_or_more_is_taken(max_tokens: int | None) -> None:
+    check_max_tokens(max_tokens)
+
+
+@pytest.mark.parametrize("max_tokens", [0, -1])
+def test_a_limit_below_one_token_is_refused(max_tokens: int) -> None:
+    with pytest.raises(SettingsError, match=f"max-tokens is {max_tokens}"):
+        check_max_tokens(max_tokens)

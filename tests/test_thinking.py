@@ -1,0 +1,86 @@
+"""Thought and answer are told apart by token id, whatever the text spells."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwq_local.engine import Answering, Thinking
+from qwq_local.engine.thinking import ThinkMarkers, Transcript
+from tests.fakes import END_THINK, THINK, FakeVocabulary
+
+MARKERS = ThinkMarkers(THINK, END_THINK)
+SPELLED = st.sampled_from(["<think>", "</think>", "a", "\n", "é", "😀", "<"]).map(lambda text: list(text.encode()))
+TOKENS = st.lists(SPELLED | st.sampled_from([[THINK], [END_THINK]]) | st.integers(0, 255).map(lambda byte: [byte])).map(
+    lambda runs: [token for run in runs for token in run]
+)
+
+
+def run(tokens: list[int], *, opens_thinking: bool = True, markers: ThinkMarkers = MARKERS) -> tuple[list[Thinking | Answering], int]:
+    transcript = Transcript(markers, opens_thinking=opens_thinking)
+    vocabulary = FakeVocabulary()
+    events = [event for token in tokens for event in transcript.push(token, vocabulary.piece(token))]
+    return events + transcript.close(), transcript.reasoning_tokens
+
+
+def modes(tokens: list[int], *, is_thinking: bool) -> list[tuple[bool, int]]:
+    """Each token with whether it stands in a thought; a closing marker still does, an opening one does not yet."""
+    marked = []
+    for token in tokens:
+        marked.append((is_thinking, token))
+        is_thinking = {THINK: True, END_THINK: False}.get(token, is_thinking)
+    return marked
+
+
+def text_of(marked: list[tuple[bool, int]], *, thoughts: bool) -> str:
+    runs = [(is_thought, bytes(t for _, t in run if t < 256)) for is_thought, run in groupby(marked, key=lambda pair: pair[0])]
+    return "".join(data.decode("utf-8", "replace").strip("\n") for is_thought, data in runs if is_thought == thoughts)
+
+
+@given(TOKENS, st.booleans())
+def test_every_byte_lands_in_the_part_that_the_markers_say(tokens: list[int], opens_thinking: bool) -> None:
+    events, _ = run(tokens, opens_thinking=opens_thinking)
+    marked = modes(tokens, is_thinking=opens_thinking)
+    assert "".join(e.text for e in events if isinstance(e, Thinking)) == text_of(marked, thoughts=True)
+    assert "".join(e.text for e in events if isinstance(e, Answering)) == text_of(marked, thoughts=False)
+
+
+@given(TOKENS, st.booleans())
+def test_reasoning_tokens_are_those_of_thoughts_with_their_closing_markers(tokens: list[int], opens_thinking: bool) -> None:
+    _, reasoning_tokens = run(tokens, opens_thinking=opens_thinking)
+    assert reasoning_tokens == sum(is_thought for is_thought, _ in modes(tokens, is_thinking=opens_thinking))
+
+
+@given(TOKENS, st.booleans())
+def test_no_event_is_empty(tokens: list[int], opens_thinking: bool) -> None:
+    events, _ = run(tokens, opens_thinking=opens_thinking)
+    assert all(event.text for event in events)
+
+
+@pytest.mark.parametrize("marker", ["<think>", "</think>"])
+def test_text_that_merely_spells_a_marker_stays_and_turns_nothing(marker: str) -> None:
+    events, reasoning_tokens = run(list(marker.encode()))
+    assert "".join(event.text for event in events) == marker
+    assert {type(event) for event in events} == {Thinking}
+    assert reasoning_tokens == len(marker)
+
+
+def test_markers_as_tokens_never_show() -> None:
+    events, _ = run([*b"a", END_THINK, *b"b", END_THINK, *b"c", THINK, *b"d", THINK, *b"e"])
+    assert events == [Thinking("a"), Answering("b"), Answering("c"), Thinking("d"), Thinking("e")]
+
+
+def test_a_character_cut_short_by_a_marker_stays_in_its_own_part() -> None:
+    events, _ = run([*b"a\xf0\x9f", END_THINK, *b"\x98\x80b"])
+    assert "".join(event.text for event in events if isinstance(event, Thinking)) == "a\ufffd"
+    assert "".join(event.text for event in events if isinstance(event, Answering)) == "\ufffd\ufffdb"
+
+
+def test_a_vocabulary_without_thoughts_answers_only() -> None:
+    tokens = list(b"<think>no</think>")
+    events, reasoning_tokens = run(tokens, opens_thinking=False, markers=ThinkMarkers(None, None))
+    assert {type(event) for event in events} == {Answering}
+    assert ("".join(event.text for event in events), reasoning_tokens) == ("<think>no</think>", 0)
