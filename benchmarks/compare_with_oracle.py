@@ -1,64 +1,107 @@
-"""Compare our converter with llama.cpp's own, tensor by tensor and key by key.
+"""Compare our converter with llama.cpp's own tools, tensor by tensor and key by key, for every quantization.
 
-    python benchmarks/compare_with_oracle.py LLAMA_CPP [CHECKPOINT] [--python PYTHON] [--json FILE]
+    python -m benchmarks.compare_with_oracle LLAMA_CPP TOOLS [--python PYTHON] [--only NAME] [--quant TYPE] [--json FILE]
 
-LLAMA_CPP is llama.cpp's source tree (inside llama-cpp-python's source package: vendor/llama.cpp). PYTHON is an interpreter that has what
-its convert_hf_to_gguf.py needs, torch and transformers (the extra `reference`); by default this one. Exits with 1 where a difference is
+LLAMA_CPP is llama.cpp's source tree (inside llama-cpp-python's source package: vendor/llama.cpp), TOOLS the folder of its programs. PYTHON
+is an interpreter that has what convert_hf_to_gguf.py needs, torch and transformers (the extra `reference`); by default this one. Ours goes
+from the checkpoint at once, theirs by way of a file that keeps all (BF16, or F16 where the weights are). Exits with 1 where a difference is
 found that is not on purpose.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import gguf
+import numpy as np
 
-from qwq_convert.pipeline import Choices, convert
+from benchmarks.oracle import Oracle, OracleError
+from benchmarks.random_checkpoint import NANO, write_checkpoint
+from benchmarks.report import Table
+from qwq_convert.checkpoint import open_checkpoint
+from qwq_convert.imatrix import Dataset, write_importance
+from qwq_convert.pipeline import convert
+from qwq_convert.plan import Choices, make_plan
+from qwq_local.errors import ConversionError
+from qwq_local.quants import QUANTIZATIONS
+from tests.shapes import make_config
 
-QUANTIZATIONS = ("F32", "BF16", "F16", "Q8_0")
+MODEL_NAME = "compared"
+CONVERTED = ("F32", "BF16", "F16", "Q8_0")
+"""What convert_hf_to_gguf.py makes by itself."""
+
 FROM_CARD = "from the model's card where generation_config.json says nothing"
+YARN = "YaRN is on by default"
+ORIGIN = "tells the source"
 ON_PURPOSE = {
     "qwen2.context_length": "YaRN reaches further than max_position_embeddings says",
-    "qwen2.rope.scaling.type": "YaRN is on by default",
-    "qwen2.rope.scaling.factor": "YaRN is on by default",
-    "qwen2.rope.scaling.original_context_length": "YaRN is on by default",
+    "qwen2.rope.scaling.type": YARN,
+    "qwen2.rope.scaling.factor": YARN,
+    "qwen2.rope.scaling.original_context_length": YARN,
     "general.sampling.min_p": FROM_CARD,
     "general.sampling.temp": FROM_CARD,
     "general.sampling.top_k": FROM_CARD,
     "general.sampling.top_p": FROM_CARD,
+    "general.source.url": ORIGIN,
+    "general.source.repo_url": ORIGIN,
+}
+ORIGIN_PREFIX = "qwq."
+
+# Wide rows of 5120 and long rows of 27648, with fewer rows than QwQ-32B has: a row is quantized by itself.
+WIDE = make_config(2, 5120, 256, (40, 8), 512) | {"head_dim": 32}
+LONG = make_config(2, 256, 27648, (4, 2), 512)
+ODD = make_config(3, 320, 336, (5, 1), 520) | {"tie_word_embeddings": True}
+
+CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
+    "nano": lambda _: NANO,
+    "rows of 5120": lambda folder: write_checkpoint(folder, WIDE, "BF16"),
+    "rows of 27648": lambda folder: write_checkpoint(folder, LONG, "BF16"),
+    "odd": lambda folder: write_checkpoint(folder, ODD, "F16", n_shards=2),
 }
 
-# The original knows tokenizers by a hash of their output, and nano's is Qwen2's with merges of its own.
-RUN_ORIGINAL = """
-import runpy, sys
-from pathlib import Path
-home = Path(sys.argv[1]).resolve()
-sys.path[:0] = [str(home), str(home / "gguf-py")]
-from conversion.base import TextModel
-TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
-sys.argv = [str(home / "convert_hf_to_gguf.py"), *sys.argv[2:]]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+
+@dataclass
+class Figures:
+    """Counts of what was compared and what is equal, and the keys that are not."""
+
+    tensors: int
+    tensors_equal: int
+    keys: int
+    keys_equal: int
+    differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def keys_explained(self) -> int:
+        """How many keys are equal, or differ on purpose."""
+        return self.keys_equal + sum(1 for key in self.differences if reason(key))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether there is no difference that is not on purpose."""
+        return self.tensors == self.tensors_equal and self.keys == self.keys_explained
 
 
-def run_original(python: str, llama_cpp: Path, checkpoint: Path, quantization: str, name: str, out: Path) -> Path:
-    """Convert with convert_hf_to_gguf.py; returns the file it made."""
-    path = out / f"original-{quantization}.gguf"
-    options = ["--outtype", quantization.lower(), "--outfile", str(path), "--model-name", name]
-    subprocess.run([python, "-c", RUN_ORIGINAL, llama_cpp, checkpoint, *options], check=True, capture_output=True)
-    return path
+def compare(ours: Path, theirs: Path) -> Figures:
+    """What differs between two files; tensors by type, shape and bytes, keys by type and value."""
+    our_tensors, their_tensors = tensors(ours), tensors(theirs)
+    our_keys, their_keys = metadata(ours), metadata(theirs)
+    keys = sorted(our_keys.keys() | their_keys.keys())
+    differences = {key: (our_keys.get(key), their_keys.get(key)) for key in keys if our_keys.get(key) != their_keys.get(key)}
+    n_tensors = len(our_tensors.keys() | their_tensors.keys())
+    n_equal = sum(our_tensors.get(name) == tensor for name, tensor in their_tensors.items())
+    return Figures(n_tensors, n_equal, len(keys), len(keys) - len(differences), differences)
 
 
 def tensors(path: Path) -> dict[str, Any]:
-    """Type, shape, place and bytes of each tensor."""
-    found = gguf.GGUFReader(path).tensors
-    return {t.name: (i, t.tensor_type.name, t.shape.tolist(), t.data.tobytes()) for i, t in enumerate(found)}
+    """Type, shape and bytes of each tensor."""
+    return {t.name: (t.tensor_type.name, t.shape.tolist(), t.data.tobytes()) for t in gguf.GGUFReader(path).tensors}
 
 
 def metadata(path: Path) -> dict[str, Any]:
@@ -67,48 +110,96 @@ def metadata(path: Path) -> dict[str, Any]:
     return {key: ([t.name for t in f.types], f.contents()) for key, f in fields if not key.startswith("GGUF.")}
 
 
-def compare(ours: Path, original: Path) -> dict[str, Any]:
-    """What differs between two files."""
-    our_tensors, their_tensors = tensors(ours), tensors(original)
-    our_keys, their_keys = metadata(ours), metadata(original)
-    keys = sorted(our_keys.keys() | their_keys.keys())
-    return {
-        "tensors": len(our_tensors.keys() | their_tensors.keys()),
-        "tensors_equal": sum(our_tensors.get(name) == tensor for name, tensor in their_tensors.items()),
-        "keys": len(keys),
-        "keys_equal": sum(our_keys.get(key) == their_keys.get(key) for key in keys),
-        "differences": {
-            key: {"ours": our_keys.get(key), "original": their_keys.get(key), "why": ON_PURPOSE.get(key, "UNEXPECTED")}
-            for key in keys
-            if our_keys.get(key) != their_keys.get(key)
-        },
-    }
+def write_random_importance(path: Path, checkpoint: Path) -> Path:
+    """An importance matrix for every matrix that llama-imatrix would have values for, drawn at random."""
+    source = convert(checkpoint, path.parent / "shapes", ["BF16"], Choices(MODEL_NAME)).files[0].path
+    rng = np.random.default_rng(7)
+    shapes = {tensor.name: tensor.shape.tolist() for tensor in gguf.GGUFReader(source).tensors}
+    sums = {name: (rng.gamma(1.0, 100.0, shape[0]) + 1e-3, 128) for name, shape in shapes.items() if len(shape) == 2 and "blk." in name}
+    write_importance(path, sums, Dataset("random", 1, 128))
+    return path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One checkpoint, in a folder of its own, compared in every way."""
+
+    oracle: Oracle
+    checkpoint: Path
+    folder: Path
+    n_threads: int
+
+    def figures(self, quantizations: Sequence[str]) -> Iterator[tuple[str, str, Figures | None]]:
+        """A quantization, what it was compared with, and what came out; None where one made it and the other refused."""
+        whole = "F16" if any(tensor.dtype == "F16" for tensor in open_checkpoint(self.checkpoint).tensors.values()) else "BF16"
+        lossless = self.oracle.convert(self.checkpoint, whole, self.folder / "lossless.gguf", MODEL_NAME)
+        imatrix = write_random_importance(self.folder / "imatrix.gguf", self.checkpoint)
+        bare, weighed = self._ours(quantizations, None), self._ours(quantizations, imatrix)
+        for quantization in quantizations:
+            if quantization in CONVERTED:
+                theirs = self.oracle.convert(self.checkpoint, quantization, self.folder / "theirs.gguf", MODEL_NAME)
+                yield quantization, "convert_hf_to_gguf", compare(bare[quantization], theirs)
+            yield quantization, "llama-quantize", self._against_quantize(lossless, quantization, bare)
+            yield quantization, "llama-quantize --imatrix", self._against_quantize(lossless, quantization, weighed, "--imatrix", imatrix)
+
+    def _ours(self, quantizations: Sequence[str], imatrix: Path | None) -> dict[str, Path]:
+        """Our files, all made in one pass, of those quantizations that can be made so."""
+        choices = Choices(MODEL_NAME, imatrix=imatrix, threads=self.n_threads)
+        out = self.folder / ("weighed" if imatrix else "bare")
+        possible = [each for each in quantizations if self._is_possible(each, choices)]
+        return {file.quantization: file.path for file in convert(self.checkpoint, out, possible, choices).files}
+
+    def _is_possible(self, quantization: str, choices: Choices) -> bool:
+        try:
+            make_plan(self.checkpoint, self.folder, [quantization], choices)
+        except ConversionError:
+            return False
+        return True
+
+    def _against_quantize(self, lossless: Path, quantization: str, ours: Mapping[str, Path], *options: object) -> Figures | None:
+        try:
+            theirs = self.oracle.quantize(lossless, quantization, self.folder / "theirs.gguf", self.n_threads, options)
+        except OracleError:
+            return None if quantization in ours else Figures(0, 0, 0, 0)
+        return compare(ours[quantization], theirs) if quantization in ours else None
+
+
+def reason(key: str) -> str:
+    """Why a key may differ; empty where it may not."""
+    return ORIGIN if key.startswith(ORIGIN_PREFIX) else ON_PURPOSE.get(key, "")
 
 
 @click.command()
 @click.argument("llama_cpp", type=click.Path(exists=True, path_type=Path))
-@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path), default=Path("tests/nano/checkpoint"))
+@click.argument("tools", type=click.Path(exists=True, path_type=Path))
 @click.option("--python", default=sys.executable, help="Interpreter with torch and transformers.")
+@click.option("--only", multiple=True, type=click.Choice(list(CHECKPOINTS)), help="Only these checkpoints.")
+@click.option("--quant", "quantizations", multiple=True, type=click.Choice(list(QUANTIZATIONS)), help="Only these quantizations.")
+@click.option("--threads", "n_threads", default=2, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here too.")
-def main(llama_cpp: Path, checkpoint: Path, python: str, json_path: Path | None) -> None:
-    """Convert CHECKPOINT with both converters and print a table."""
-    name = "compared"
-    figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        for file in convert(checkpoint, out, QUANTIZATIONS, Choices(name)).files:
-            original = run_original(python, llama_cpp, checkpoint, file.quantization, name, out)
-            figures[file.quantization] = compare(file.path, original)
-    print(f"{'type':6} {'tensors':>8} {'equal':>6} {'keys':>6} {'equal':>6}")
-    for quantization, row in figures.items():
-        print(f"{quantization:6} {row['tensors']:8} {row['tensors_equal']:6} {row['keys']:6} {row['keys_equal']:6}")
-    differences = {key: entry for row in figures.values() for key, entry in row["differences"].items()}
-    for key, entry in differences.items():
-        print(f"{key}: ours {entry['ours']}, original {entry['original']}: {entry['why']}")
-    if json_path is not None:
-        json_path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    exact = all(row["tensors"] == row["tensors_equal"] for row in figures.values())
-    sys.exit(0 if exact and differences.keys() <= ON_PURPOSE.keys() else 1)
+def main(  # noqa: PLR0913 - one for each option
+    *, llama_cpp: Path, tools: Path, python: str, only: Sequence[str], quantizations: Sequence[str], n_threads: int, json_path: Path | None
+) -> None:
+    """Convert each checkpoint with both converters and print a table."""
+    table = Table("our files against llama.cpp's", ["checkpoint", "type", "against", "tensors", "equal", "keys", "equal or on purpose"])
+    differences: dict[str, tuple[Any, Any]] = {}
+    is_exact = True
+    for label in only or CHECKPOINTS:
+        with tempfile.TemporaryDirectory() as name:
+            case = Case(Oracle(llama_cpp, tools, python), CHECKPOINTS[label](Path(name) / "checkpoint"), Path(name), n_threads)
+            for quantization, against, found in case.figures(quantizations or tuple(QUANTIZATIONS)):
+                if found is None:
+                    table.add(label, quantization, f"{against}: only one refuses", 0, 0, 0, 0)
+                    is_exact = False
+                    continue
+                what = against if found.tensors else f"{against}: both refuse, no imatrix"
+                table.add(label, quantization, what, found.tensors, found.tensors_equal, found.keys, found.keys_explained)
+                differences |= found.differences
+                is_exact &= found.is_exact
+    table.show(json_path)
+    for key, (ours, theirs) in sorted(differences.items()):
+        print(f"{key}: ours {json.dumps(ours)}, theirs {json.dumps(theirs)}: {reason(key) or 'UNEXPECTED'}")
+    sys.exit(0 if is_exact else 1)
 
 
 if __name__ == "__main__":

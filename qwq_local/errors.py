@@ -14,8 +14,11 @@ outermost rooms translate.
     │   ├── EmptyPromptError
     │   ├── TemplateError
     │   └── ContextLengthError
+    ├── StoreError             the folder of model files
+    ├── HubError               what the hub cannot give, or not now
     ├── ConversionError        a checkpoint that cannot be converted
     ├── LoadError              llama.cpp refused the model or its context
+    │   └── DoesNotFitError    it would, for want of memory
     └── DecodeError            llama.cpp failed in mid-answer
 """
 
@@ -82,12 +85,32 @@ class ContextLengthError(PromptError):
         self.n_ctx = n_ctx
 
 
+class StoreError(QwqError):
+    """The folder of model files cannot take or give what was asked."""
+
+
+class HubError(QwqError):
+    """The hub does not give a file.
+
+    `is_passing`: it may, when asked again; `retry_after_seconds`: not before that, where the hub said so.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", is_passing: bool = False, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.is_passing = is_passing
+        self.retry_after_seconds = retry_after_seconds
+
+
 class ConversionError(QwqError):
     """A checkpoint cannot be converted."""
 
 
 class LoadError(QwqError):
     """llama.cpp refused the model or could not make its context."""
+
+
+class DoesNotFitError(LoadError):
+    """The plan says that there is too little memory for the model with these settings."""
 
 
 class DecodeError(QwqError):

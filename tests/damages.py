@@ -128,6 +128,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "added_token_a_number": (edit("tokenizer.json", lambda tokenizer: tokenizer["added_tokens"].append(5)), "no list of objects"),
     "merges_missing": (_tokenizer_model(merges=[]), "no merges"),
+    "merges_beyond_the_vocabulary": (_tokenizer_model(merges=["a b", "ab zz"]), "it merges 'a"),
     "merges_of_three": (_tokenizer_model(merges=[["a", "b", "c"]]), "merge"),
     "eos_beyond_vocabulary": (
         in_turn(put("tokenizer_config.json", eos_token=None), put("config.json", eos_token_id=9999)),

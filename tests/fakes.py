@@ -125,7 +125,7 @@ class FakeBackend:
 
     def decode(self, batch: Sequence[BatchToken]) -> None:
         self.batches.append(tuple(batch))
-        self._logits = {}
+        self.check(not self._logits, "logits were wanted and never drawn from")
         self._check_batch(batch)
         try:
             self._meet_fate(len(self.batches))

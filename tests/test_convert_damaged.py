@@ -18,6 +18,7 @@ from qwq_convert.pipeline import Choices, convert
 from qwq_local.errors import ConversionError
 from tests.checkpoints import FIRST, INDEX, copy_nano, read_shard, write_shard
 from tests.damages import DAMAGES
+from tests.random_damages import random_damages
 
 
 @pytest.mark.parametrize("fault", DAMAGES)
@@ -29,7 +30,20 @@ def test_damage_is_named_and_leaves_nothing(fault: str, tmp_path: Path) -> None:
         convert(source, out, ["F16", "Q8_0"])
     assert named in str(caught.value)
     assert caught.value.hint
-    assert not out.exists() or list(out.iterdir()) == []
+    left = [path.name for path in out.iterdir()] if out.exists() else []
+    assert all(name.endswith(".part") for name in left)
+    assert left == [] or fault.startswith("weight_")
+
+
+@pytest.mark.slow
+def test_damage_by_the_dozen_is_told_and_leaves_no_file_under_its_final_name(tmp_path: Path) -> None:
+    for number, (what, damage) in enumerate(random_damages(seed=11, count=56)):
+        source, out = copy_nano(tmp_path / f"{number}-checkpoint"), tmp_path / f"{number}-out"
+        damage(source)
+        with pytest.raises(ConversionError) as caught:
+            convert(source, out, ["Q8_0"])
+        assert caught.value.hint, what
+        assert not out.exists() or all(path.suffix == ".part" for path in out.iterdir()), what
 
 
 def test_a_source_that_is_a_file(tmp_path: Path) -> None:
@@ -59,7 +73,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_any_junk_in_any_document_is_harmless_or_an_error_of_ours(data: st.DataObject, workplace: Path) -> None:
     source = workplace / "checkpoint"

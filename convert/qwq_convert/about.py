@@ -20,19 +20,40 @@ _KINDS: dict[gguf.GGUFValueType, tuple[Kind, type | tuple[type, ...]]] = {
     gguf.GGUFValueType.ARRAY: ("strings", list),
 }
 
+_SAMPLING = {
+    "sequence": "sampling_sequence",
+    "top_k": "sampling_top_k",
+    "top_p": "sampling_top_p",
+    "min_p": "sampling_min_p",
+    "xtc_probability": "sampling_xtc_probability",
+    "xtc_threshold": "sampling_xtc_threshold",
+    "temperature": "sampling_temp",
+    "penalty_last_n": "sampling_penalty_last_n",
+    "repetition_penalty": "sampling_penalty_repeat",
+    "penalty_repeat": "sampling_penalty_repeat",
+    "mirostat": "sampling_mirostat",
+    "mirostat_tau": "sampling_mirostat_tau",
+    "mirostat_eta": "sampling_mirostat_eta",
+}
+"""What generation_config.json calls the fields of gguf-py's metadata; "repetition_penalty" is transformers' own name, which it lacks."""
 
-def describe(folder: Path, name: str, n_parameters: int) -> tuple[KeyValue, ...]:
+
+def describe(folder: Path, folder_name: str, name: str, n_parameters: int) -> tuple[KeyValue, ...]:
     """From the front matter of README.md, generation_config.json, and the model's and the folder's names.
+
+    `folder_name` is what the folder of such a model is called; that of a snapshot in the hub's cache is called otherwise.
 
     Raises:
         ConversionError: one of these files says something that no metadata can hold.
     """
-    generation = read_document_if_there(folder / "generation_config.json")  # gguf-py passes over one that is no JSON
+    generation = read_document_if_there(folder / "generation_config.json")
     collector = gguf.GGUFWriter(None, card.ARCHITECTURE)
     try:
-        found = gguf.Metadata.load(None, folder, name, n_parameters)
-        if found.sampling_penalty_repeat is None:  # gguf-py up to 0.19 does not know transformers' name of it
-            found.sampling_penalty_repeat = generation.get("repetition_penalty")
+        documents = gguf.Metadata.load_model_card(folder), gguf.Metadata.load_hf_parameters(folder)
+        found = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), *documents, Path(folder_name), n_parameters)
+        found.name = name
+        for key, field in _SAMPLING.items():
+            setattr(found, field, generation.get(key, getattr(found, field)))
         found.size_label = found.size_label or gguf.size_label(n_parameters, n_parameters, 0, 0)
         found.set_gguf_meta_model(collector)
     except Exception as error:  # whatever gguf-py meets in a stranger's README.md

@@ -14,7 +14,7 @@ from qwq_convert.vocab import Vocabulary
 from qwq_local import card
 from qwq_local.quants import Quantization
 
-Kind: TypeAlias = Literal["uint32", "int32", "float32", "bool", "string", "int32s", "strings"]
+Kind: TypeAlias = Literal["uint16", "uint32", "int32", "float32", "bool", "string", "int32s", "strings"]
 
 QUANTIZATION_VERSION = 2
 """GGML_QNT_VERSION (ggml/include/ggml.h)."""
@@ -46,13 +46,17 @@ class YarnChoice:
 
 @dataclass(frozen=True)
 class Model:
-    """What the metadata tells of; `about` is what its `general.*` says of the model's origin."""
+    """What the metadata tells of.
+
+    `about` is what its `general.*` says of the model's origin, `further` what comes last: the source, and an importance matrix.
+    """
 
     about: Sequence[KeyValue]
     config: ModelConfig
     yarn: YarnChoice
     vocabulary: Vocabulary
     chat_template: str
+    further: Sequence[KeyValue] = ()
 
 
 def assemble(model: Model, quantization: Quantization) -> tuple[KeyValue, ...]:
@@ -68,6 +72,7 @@ def assemble(model: Model, quantization: Quantization) -> tuple[KeyValue, ...]:
         KeyValue("general.file_type", "uint32", quantization.file_type),
         KeyValue("general.quantization_version", "uint32", QUANTIZATION_VERSION),
         *_tokenizer_values(model.vocabulary, model.chat_template),
+        *model.further,
     )
 
 

@@ -64,7 +64,7 @@ def build_vocabulary(tokenizer: Document, tokenizer_config: Document, config: Do
     return Vocabulary(
         tokens=tuple(_text(token_id, texts, added) for token_id in range(size)),
         types=tuple(_type(token_id, texts, added) for token_id in range(size)),
-        merges=tuple(_merges(model)),
+        merges=_known_merges(model),
         special_ids=_special_ids(added, tokenizer_config, config, size),
         added_by_default=_added_by_default(tokenizer, tokenizer_config),
     )
@@ -156,6 +156,16 @@ def _decoder_entries(tokenizer_config: Document) -> list[tuple[Any, Any]]:
 def _require_id(token_id: object, text: object, size: int) -> None:
     if isinstance(token_id, bool) or not isinstance(token_id, int) or not 0 <= token_id < size:
         _refuse(f"the token {text!r} has the id {token_id!r}, and config.json's vocab_size is {size}")
+
+
+def _known_merges(model: Document) -> tuple[str, ...]:
+    merges = tuple(_merges(model))
+    known = {text.replace(" ", "Ġ") for text in model["vocab"]}
+    for merge in merges:
+        left, _, right = merge.partition(" ")
+        if not {left, right, left + right} <= known:
+            _refuse(f"it merges {left!r} and {right!r}, and its vocabulary lacks one of them, or both together")
+    return merges
 
 
 def _merges(model: Document) -> Iterator[str]:

@@ -45,6 +45,11 @@ class SourceTensor:
         """Bytes in the file."""
         return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
 
+    @property
+    def n_rows(self) -> int:
+        """Rows that it has; a vector is one row."""
+        return math.prod(self.shape[:-1])
+
     def chunks(self, chunk_bytes: int) -> Iterator[Rows]:
         """Its rows in order, at least one and at most `chunk_bytes` of them as float32 at a time; a vector is one row.
 
@@ -52,13 +57,12 @@ class SourceTensor:
             ConversionError: the file cannot be read, or has become shorter.
         """
         row_length = self.shape[-1]
-        n_rows = math.prod(self.shape[:-1])
         rows_at_once = max(1, chunk_bytes // (4 * row_length))
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset_bytes)
-                for first in range(0, n_rows, rows_at_once):
-                    n_elements = min(rows_at_once, n_rows - first) * row_length
+                for first in range(0, self.n_rows, rows_at_once):
+                    n_elements = min(rows_at_once, self.n_rows - first) * row_length
                     encoded = file.read(n_elements * DTYPE_BYTES[self.dtype])
                     yield self._widen(encoded, n_elements).reshape(-1, row_length)
         except OSError as error:

@@ -16,7 +16,11 @@ from qwq_local.errors import QwqError, SettingsError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-_COMMANDS = {"ask": "Answer one question."}
+_COMMANDS = {
+    "ask": "Answer one question.",
+    "convert": "Make GGUF files of a Hugging Face checkpoint.",
+    "imatrix": "Measure what matters in a model's weights, before quantizing.",
+}
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
 

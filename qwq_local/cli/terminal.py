@@ -23,6 +23,14 @@ def notice(text: str) -> None:
     print(text.translate(_CONTROLS), file=sys.stderr, flush=True)  # noqa: T201 - this is where the command line prints
 
 
+def duration(seconds: float) -> str:
+    """A time as one would say it: 95 s, 12 min, 3 h 20 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class AnswerPrinter:
     """Shows an answer as it comes: thoughts dimmed on stderr, the answer on stdout.
 

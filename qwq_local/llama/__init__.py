@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from qwq_local.llama._backend import LlamaBackend
 from qwq_local.llama._context import ContextShape
+from qwq_local.llama._imatrix import ActivationCollector
 
-__all__ = ["ContextShape", "LlamaBackend"]
+__all__ = ["ActivationCollector", "ContextShape", "LlamaBackend"]

@@ -39,14 +39,28 @@ class ContextShape:
 
 
 class LlamaContext:
-    """Owns a llama_context. `shape.n_ctx` is for each of its sequences. Raises LoadError."""
+    """Owns a llama_context. `shape.n_ctx` is for each of its sequences.
 
-    def __init__(self, model: LlamaModel, shape: ContextShape, rope: Rope, switch: InterruptSwitch) -> None:
+    `on_node` is a ggml_backend_sched_eval_callback (ggml/include/ggml-backend.h), asked at each node of the graph. Raises LoadError.
+    """
+
+    def __init__(
+        self,
+        model: LlamaModel,
+        shape: ContextShape,
+        rope: Rope,
+        switch: InterruptSwitch,
+        on_node: Any = None,  # noqa: ANN401 - a ctypes function
+    ) -> None:
         lib = library()
         take_log()
         self.rope = rope
         self._switch = switch
-        self.handle: Any = lib.llama_init_from_model(model.handle, _params(shape, rope))
+        self._on_node = on_node  # C keeps only the pointer
+        params = _params(shape, rope)
+        if on_node is not None:
+            params.cb_eval = on_node
+        self.handle: Any = lib.llama_init_from_model(model.handle, params)
         if not self.handle:
             raise LoadError(
                 f"llama.cpp could not make a context of {shape.n_ctx:,} tokens. It said: {take_log()}",

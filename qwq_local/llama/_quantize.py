@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,38 +13,69 @@ from numpy.typing import NDArray
 from qwq_local.errors import LoadError
 from qwq_local.quants import TensorType
 
+LARGEST_IN_BLOCKS: Final = 2.0**33
+"""More than any type of blocks can express, whose scales are float16."""
+LARGEST_ERROR: Final = 2.0**100
+"""Weighted and squared, for one weight; the sum for a block, times the squares of what stands in its grid, is still a float32."""
 
-def quantize_rows(rows: NDArray[np.float32], tensor_type: TensorType) -> NDArray[np.uint8]:
-    """The blocks of `rows` (rows, row length) as (rows, bytes of a row); threads may call it at once, the GIL is released.
+_HINT: Final = "Install the llama-cpp-python that this package was tested with."
+_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
+    # enum ggml_type, const float * src, void * dst, int64_t start, nrows, n_per_row, const float * imatrix
+    "ggml_quantize_chunk": (ctypes.c_size_t, [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]),
+    "ggml_quantize_requires_imatrix": (ctypes.c_bool, [ctypes.c_int]),
+    "ggml_validate_row_data": (ctypes.c_bool, [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]),
+}
+
+
+def quantize_rows(rows: NDArray[np.float32], tensor_type: TensorType, importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+    """The bytes of `rows` (rows, row length) in a type, as (rows, bytes of a row).
+
+    `importance` weighs the columns (row length,). Threads may call it at once: the GIL is released, and ggml builds the tables of a type
+    under a lock of its own. NaN and infinity are only for the types that are plain numbers.
 
     Raises:
-        LoadError: llama-cpp-python's library lacks the function.
-        ValueError: the rows are no whole number of blocks.
+        LoadError: llama-cpp-python's library lacks a function.
+        OverflowError: a weight is too large for the type (`ggml_validate_row_data`, ggml/src/ggml-quants.c), or a column too important.
+        ValueError: the rows are no whole number of blocks, the importance is of another length, or the type cannot do without it.
     """
     n_rows, row_length = rows.shape
+    if importance is None and _base().ggml_quantize_requires_imatrix(tensor_type.id):
+        raise ValueError(f"{tensor_type.name} cannot be made without an importance matrix")
+    if importance is not None and importance.shape != (row_length,):
+        raise ValueError(f"the importance has the shape {importance.shape} for rows of {row_length}")
     source = np.ascontiguousarray(rows, dtype=np.float32)
+    weights = None if importance is None else np.ascontiguousarray(importance, dtype=np.float32)
+    if tensor_type.is_quantized:
+        _require_searchable(source, tensor_type, weights)
     blocks = np.empty((n_rows, tensor_type.row_bytes(row_length)), dtype=np.uint8)
-    written = _quantize_chunk()(tensor_type.id, source.ctypes.data, blocks.ctypes.data, 0, n_rows, row_length, None)
+    weights_address = None if weights is None else weights.ctypes.data
+    written = _base().ggml_quantize_chunk(tensor_type.id, source.ctypes.data, blocks.ctypes.data, 0, n_rows, row_length, weights_address)
     if written != blocks.nbytes:
         raise LoadError(f"llama.cpp made {written:,} bytes of {tensor_type.name}, where {blocks.nbytes:,} were due.", hint=_HINT)
+    if not _base().ggml_validate_row_data(tensor_type.id, blocks.ctypes.data, blocks.nbytes) and np.isfinite(source).all():
+        raise OverflowError(f"a weight is too large for {tensor_type.name}")
     return blocks
 
 
-_HINT = "Install llama-cpp-python again."
+def _require_searchable(rows: NDArray[np.float32], tensor_type: TensorType, importance: NDArray[np.float32] | None) -> None:
+    """Refuse what ends the process: ggml does so where the errors it sums up in search of a scale overflow."""
+    largest = max(float(rows.max()), -float(rows.min()))
+    if not largest <= LARGEST_IN_BLOCKS:
+        raise OverflowError(f"a weight is too large for {tensor_type.name}")
+    if importance is not None and float(importance.max()) * largest**2 > LARGEST_ERROR:
+        raise OverflowError(f"a column is too important for {tensor_type.name}")
 
 
 @cache
-def _quantize_chunk() -> Callable[..., int]:
+def _base() -> Any:  # noqa: ANN401 - a ctypes library
     import llama_cpp
     from llama_cpp._ctypes_extensions import load_shared_library
 
     try:
         library = load_shared_library("ggml-base", Path(llama_cpp.__file__).parent / "lib")
-        function = library.ggml_quantize_chunk
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
     except (AttributeError, FileNotFoundError, RuntimeError) as error:
-        raise LoadError(f"llama-cpp-python lacks ggml_quantize_chunk: {error}.", hint=_HINT) from error
-    # enum ggml_type, const float *, void *, int64_t start, nrows, n_per_row, const float * imatrix -> size_t
-    function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
-    function.restype = ctypes.c_size_t
-    chunk: Callable[..., int] = function
-    return chunk
+        raise LoadError(f"llama-cpp-python lacks a part of ggml: {error}.", hint=_HINT) from error
+    return library
