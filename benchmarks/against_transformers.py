@@ -29,9 +29,10 @@ from qwq_convert.pipeline import Choices, convert
 from qwq_local import card
 from qwq_local.backend import BatchToken
 from qwq_local.llama import LlamaBackend
+from qwq_local.loading import context_shape
 from qwq_local.models.store import find
-from qwq_local.runtime import QwQ, context_shape
-from qwq_local.settings import KvType, LoadSettings
+from qwq_local.runtime import QwQ
+from qwq_local.settings import KvType
 from tests.nano.tasks import Problem, draw
 
 CHECKPOINT = Path(__file__).parent.parent / "tests" / "nano" / "checkpoint"
@@ -84,7 +85,7 @@ def recorded(case: Case, reference: Reference) -> dict[str, list[int] | list[flo
 
 def compare_logits(path: Path, cases: Sequence[Case], reference: Reference, kv_type: KvType) -> tuple[float, float, int]:
     """Largest and mean difference over all positions of prompts and replies, and how many next tokens would differ."""
-    backend = LlamaBackend(path, context_shape(find(str(path)), LoadSettings(kv_type=kv_type)), "native", 0)
+    backend = LlamaBackend(path, context_shape(find(str(path)), kv_type=kv_type), "native", 0)
     largest, total, count, differing = 0.0, 0.0, 0, 0
     for case in cases:
         tokens = [*case.prompt, *case.reply]
@@ -98,7 +99,7 @@ def compare_logits(path: Path, cases: Sequence[Case], reference: Reference, kv_t
 
 def greedy_replies(path: Path, cases: Sequence[Case], kv_type: KvType) -> int:
     """How many of our greedy replies have transformers' tokens, all of them."""
-    backend = LlamaBackend(path, context_shape(find(str(path)), LoadSettings(kv_type=kv_type)), "native", 0)
+    backend = LlamaBackend(path, context_shape(find(str(path)), kv_type=kv_type), "native", 0)
     equal = 0
     for case in cases:
         tokens = list(case.prompt)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -23,10 +25,45 @@ def draw_ask() -> None:
     console.print(Text(f"$ qwq ask -m demo '{question}'", style="bold"))
     console.print(Text(done.stderr.rstrip("\n") + "\n", style="dim"))
     console.print(Text(done.stdout.rstrip("\n")))
+    save(console, "ask.svg")
+
+
+def draw_plan() -> None:
+    """`qwq plan` for a machine with 24 GB of VRAM, in the colours that a terminal gets."""
+    arguments = ["plan", "--vram", "24", "--ram", "64"]
+    console = Console(record=True, width=108, file=io.StringIO())
+    console.print(Text(f"$ qwq {' '.join(arguments)}", style="bold"))
+    console.print(Text.from_ansi(on_terminal([QWQ, *arguments], columns=108)))
+    save(console, "plan.svg")
+
+
+def on_terminal(command: list[str], columns: int) -> str:
+    """What a command prints on a terminal so wide."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+    with subprocess.Popen(command, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        printed = b"".join(iter(lambda: read_some(ours), b""))
+    os.close(ours)
+    if process.returncode:
+        raise RuntimeError(f"{command} ended with {process.returncode}")
+    return printed.decode("utf-8").replace("\r\n", "\n").rstrip("\n")
+
+
+def read_some(terminal: int) -> bytes:
+    """What comes next; nothing at the end, which Linux tells as an error."""
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:
+        return b""
+
+
+def save(console: Console, name: str) -> None:
+    """Write the picture, without the fonts that rich would fetch from the web: the page that shows it has a monospaced one of its own."""
     svg = console.export_svg(title="qwq-local")
-    # The fonts that rich would fetch from the web are left out: the page that shows the picture has a monospaced one of its own.
-    (HERE / "ask.svg").write_text(re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", svg, flags=re.DOTALL), "utf-8")
+    (HERE / name).write_text(re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", svg, flags=re.DOTALL), "utf-8")
 
 
 if __name__ == "__main__":
     draw_ask()
+    draw_plan()

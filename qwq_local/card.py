@@ -44,7 +44,25 @@ YARN_FACTOR = 4.0
 ORIGINAL_CONTEXT = 32_768
 """Tokens QwQ-32B reads without YaRN; its config.json says 131072 or 40960, by its age, and neither is this."""
 
+# The shape (config.json); with it, memory can be told before anything is downloaded.
+N_LAYERS = 64
+N_EMBD = 5120
+N_FF = 27_648
+N_HEADS = 40
+N_KV_HEADS = 8
+HEAD_SIZE = 128
+N_VOCAB = 152_064
+
 HUB_ID = "Qwen/QwQ-32B"
+NAME: Final = "QwQ-32B"
+GGUF_REPOSITORIES: Final = (
+    "Qwen/QwQ-32B-GGUF",
+    "bartowski/Qwen_QwQ-32B-GGUF",
+    "unsloth/QwQ-32B-GGUF",
+    "lmstudio-community/QwQ-32B-GGUF",
+)
+"""Where QwQ-32B is published as GGUF on huggingface.co: by its authors, then by those whose files many use. Which quantizations each has
+is asked of the hub: the names of files differ and change."""
 PRETOKENIZER = "qwen2"
 """`tokenizer.ggml.pre`; with it goes Unicode NFC normalisation, which llama.cpp leaves to the caller."""
 UNICODE_FORM: Final = "NFC"

@@ -23,14 +23,11 @@ from qwq_local.engine import (
     Usage,
     Worker,
 )
-from qwq_local.errors import ContextLengthError, DecodeError, SettingsError, TemplateError
-from qwq_local.llama import ContextShape, LlamaBackend
-from qwq_local.models.hardware import usable_cores
-from qwq_local.models.store import ModelFile, find
+from qwq_local.errors import ContextLengthError, DecodeError, TemplateError
+from qwq_local.loading import open_backend, plan_load
+from qwq_local.models.store import ModelFile
 from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import MAX_SEED, KvType, LoadSettings, RopeWish, Sampling, check_max_tokens
-
-N_BATCH = 512
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking"]
 
@@ -78,29 +75,29 @@ class QwQ:
         self._worker = Worker(backend)
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - what a user may choose, by keyword
         cls,
         model: str | None = None,
         *,
         n_ctx: int | None = None,
         n_gpu_layers: int | None = None,
-        kv_type: KvType = "f16",
+        kv_type: KvType | None = None,
         rope: RopeWish = "auto",
+        force: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Self:
-        """Load a model: `demo`, or the path of a GGUF file.
+        """Load a model: `demo`, a name that `qwq list` shows, the path of a GGUF file, or what suits this machine best of what is here.
 
-        `n_ctx` counts the tokens of prompt and answer together; by default it is what the model reads without YaRN.
-        `on_progress` is told the share loaded, 0.0 to 1.0. Raises SettingsError, ModelFileError or LoadError.
+        `n_ctx` counts the tokens of prompt and answer together; by default it is what the model reads without YaRN, or less where the
+        memory holds less. `force` loads what does not fit. `on_progress` is told the share loaded, 0.0 to 1.0. Raises SettingsError,
+        ModelFileError, DoesNotFitError or LoadError.
         """
-        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope)
-        file = find(model)
-        shape = context_shape(file, settings)
-        first_rope: Rope = "yarn" if settings.rope == "yarn" else "native"
-        backend = LlamaBackend(file.path, shape, first_rope, settings.n_gpu_layers, on_progress)
+        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force)
+        plan = plan_load(model, settings)
+        backend = open_backend(plan, "yarn" if settings.rope == "yarn" else "native", on_progress)
         template, notice = _choose_template(backend.chat_template, backend.vocabulary.markers)
-        qwq = cls(file, backend, template, settings)
-        qwq.notices.extend([notice] if notice else [])
+        qwq = cls(plan.file, backend, template, settings)
+        qwq.notices.extend(text for text in (plan.notice, notice) if text)
         return qwq
 
     def chat(
@@ -202,18 +199,6 @@ class QwQ:
 
     def _reply(self, reasoning: str, content: str, end: Finished) -> Reply:
         return Reply(self.model.name, reasoning, content, end.reason, end.usage, end.timings, end.rope, end.seed)
-
-
-def context_shape(file: ModelFile, settings: LoadSettings) -> ContextShape:
-    """The context to make for a file; raises SettingsError where more is wanted than the model can read."""
-    longest = file.native_ctx if settings.rope == "native" else file.longest_ctx
-    n_ctx = settings.n_ctx or file.native_ctx
-    if n_ctx > longest:
-        raise SettingsError(
-            f"ctx is {n_ctx:,}, but {file.name} reads at most {longest:,} tokens with --rope {settings.rope}.",
-            hint=f"Use --ctx {longest}" + (f", or --rope auto for up to {file.longest_ctx:,}." if longest < file.longest_ctx else "."),
-        )
-    return ContextShape(n_ctx, min(N_BATCH, n_ctx), 1, usable_cores(), settings.kv_type, file.yarn_factor, file.native_ctx)
 
 
 def choose_rope(wish: RopeWish, prompt_tokens: int, max_tokens: int | None, native_ctx: int, n_ctx: int) -> Rope:

@@ -61,20 +61,23 @@ class Sampling:
 class LoadSettings:
     """How a model is loaded; None leaves the choice to the package.
 
-    `n_ctx` counts tokens; `n_gpu_layers` counts layers, the output layer among them. Raises SettingsError.
+    `n_ctx` counts tokens; `n_gpu_layers` counts layers, the output layer among them; `force` loads what does not fit.
+    Raises SettingsError.
     """
 
     n_ctx: int | None = None
     n_gpu_layers: int | None = None
-    kv_type: KvType = "f16"
+    kv_type: KvType | None = None
     rope: RopeWish = "auto"
+    force: bool = False
 
     def __post_init__(self) -> None:
         if self.n_ctx is not None:
             _check_range("ctx", self.n_ctx, 16, 2**31 - 1, "It counts the tokens of prompt and answer together.")
         if self.n_gpu_layers is not None:
             _check_range("gpu-layers", self.n_gpu_layers, 0, 10_000, "0 keeps everything on the CPU.")
-        _check_choice("kv-type", self.kv_type, get_args(KvType))
+        if self.kv_type is not None:
+            _check_choice("kv-type", self.kv_type, get_args(KvType))
         _check_choice("rope", self.rope, get_args(RopeWish))
 
 

@@ -245,10 +245,10 @@ def test_options_arrive_as_given_and_defaults_are_the_cards(qwq: Qwq, asked: lis
     qwq("ask", *load_flags, *flags, "--max-tokens", "5", "--no-thoughts", "--json", QUESTION)
     first, second = asked
     defaults = {"temperature": 0.6, "top_p": 0.95, "top_k": 40, "min_p": 0, "presence_penalty": 0, "seed": None, "max_tokens": None}
-    load: dict[str, Any] = {"model": None, "n_ctx": None, "n_gpu_layers": None, "kv_type": "f16", "rope": "auto"}
+    load: dict[str, Any] = {"model": None, "n_ctx": None, "n_gpu_layers": None, "kv_type": None, "rope": "auto", "force": False}
     assert first == {"messages": first["messages"], "load": load, "as_json": False, "shows_thoughts": True, **defaults}
     given_values = {"temperature": 1, "top_p": 0.5, "top_k": 9, "min_p": 0.1, "presence_penalty": 1.5, "seed": 4, "max_tokens": 5}
-    load = {"model": "x.gguf", "n_ctx": 99, "n_gpu_layers": 7, "kv_type": "q8_0", "rope": "yarn"}
+    load = {"model": "x.gguf", "n_ctx": 99, "n_gpu_layers": 7, "kv_type": "q8_0", "rope": "yarn", "force": False}
     assert second == {"messages": second["messages"], "load": load, "as_json": True, "shows_thoughts": False, **given_values}
 
 
@@ -349,7 +349,7 @@ def test_a_missing_model_a_folder_and_no_model_are_told(qwq: Qwq, tmp_path: Path
     assert_told(qwq("ask", "-m", missing, QUESTION), 1, missing, "does not exist")
     assert_told(qwq("ask", "-m", str(tmp_path), QUESTION), 1, str(tmp_path), "is a folder")
     ended = qwq("ask", QUESTION)
-    assert_told(ended, 1, "No model")
+    assert_told(ended, 1, "There is no model")
     assert "-m demo" in ended.err
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from qwq_convert.pipeline import Progress
 from qwq_local.cli import _run, conversion
-from qwq_local.cli.conversion import ConversionBar
+from qwq_local.cli.transfer import TransferBar
 from qwq_local.gguf import read_header
 from tests.checkpoints import NANO, copy_nano, make_odd, put_weight
 from tests.fake_hub import COMMIT, serve
@@ -180,9 +179,9 @@ class Terminal(io.StringIO):
 def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    bar = ConversionBar(0.0)
+    bar = TransferBar(0.0)
     for second in (1, 11, 21):
-        bar.update(Progress("converting", second * 100_000_000, 10_000_000_000, "a tensor"), float(second))
+        bar.update("converting", second * 100_000_000, 10_000_000_000, float(second))
     shown = terminal.getvalue()
     assert shown.endswith("\r\x1b[Kconverting 2.1 of 10.0 GB at 100 MB/s, 79 s left")
     bar.clear()

@@ -14,9 +14,9 @@ from qwq_convert.pipeline import convert
 from qwq_local.backend import BatchToken, InterruptedDecodeError, Rope
 from qwq_local.errors import DecodeError, LoadError
 from qwq_local.llama import LlamaBackend
+from qwq_local.loading import context_shape
 from qwq_local.models.store import find
-from qwq_local.runtime import context_shape
-from qwq_local.settings import LoadSettings, Sampling
+from qwq_local.settings import Sampling
 
 CHECKPOINT = Path(__file__).parent / "nano" / "checkpoint"
 RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "transformers.json").read_text("utf-8"))
@@ -24,7 +24,7 @@ RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "t
 
 def open_backend(path: str, **load: Any) -> LlamaBackend:
     file = find(path)
-    return LlamaBackend(file.path, context_shape(file, LoadSettings(**load)), "native", 0)
+    return LlamaBackend(file.path, context_shape(file, **load), "native", 0)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,19 @@ EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _COMMANDS = {
     "ask": "Answer one question.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
+    "doctor": "Find what is wrong here, and the command that mends it.",
     "imatrix": "Measure what matters in a model's weights, before quantizing.",
+    "list": "List the models on this machine.",
+    "plan": "Say what to run on this machine, and why.",
+    "pull": "Download QwQ-32B as GGUF.",
+    "rm": "Delete a model.",
+    "show": "Show what is in a model file.",
+    "verify": "Compare a model file with its recorded hash.",
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
+
+_CONFIGURED = ("ask",)
+"""The commands whose options take their defaults from the settings file and the environment."""
 
 
 class _LazyGroup(click.Group):
@@ -41,13 +51,18 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="qwq")
-def qwq() -> None:
+@click.pass_context
+def qwq(ctx: click.Context) -> None:
     """QwQ-32B on your own machine.
 
     \b
     Try it without a download:
         qwq ask -m demo 'How many r are in "strawberry"?'
     """
+    if ctx.invoked_subcommand in _CONFIGURED:
+        from qwq_local.configuration import read_configuration
+
+        ctx.default_map = {ctx.invoked_subcommand: dict(read_configuration().arguments)}
 
 
 def main() -> NoReturn:
@@ -58,6 +73,8 @@ def main() -> NoReturn:
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows another for it
     try:
         sys.exit(_run())
+    except KeyboardInterrupt:  # that came while another ending was being told
+        sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # whoever read our output has gone, and knows it
             _tell(f"The output cannot be written: {error.strerror}.", "Free some space, or send it elsewhere.")

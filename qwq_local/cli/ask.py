@@ -12,7 +12,7 @@ from qwq_local import card
 from qwq_local.cli.options import load_options, sampling_options
 from qwq_local.errors import EmptyPromptError, PromptError
 
-LOAD_FIELDS = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope")
+LOAD_FIELDS = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope", "force")
 
 
 @click.command("ask")

@@ -51,13 +51,14 @@ def command(  # noqa: PLR0913 - one for each option
     """
     from qwq_convert.imatrix import Dataset, require_writable, write_importance
     from qwq_local.llama import ActivationCollector
+    from qwq_local.loading import context_shape, require_context
     from qwq_local.models.store import find
-    from qwq_local.runtime import context_shape
     from qwq_local.settings import LoadSettings
 
     settings = LoadSettings(n_ctx, n_gpu_layers)
     file = find(model)
-    shape = context_shape(file, settings)
+    require_context(file, settings)
+    shape = context_shape(file, n_ctx)
     text = read_text(text_path)
     require_writable(out, force=force)
     bar = LoadingBar(time.perf_counter())

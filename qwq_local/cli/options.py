@@ -13,15 +13,21 @@ from qwq_local.settings import KvType, RopeWish
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 _LOAD: Final = (
-    click.option("-m", "--model", metavar="NAME", help="'demo', or the path of a .gguf file."),
-    click.option("--ctx", "n_ctx", type=int, metavar="N", help="Tokens of prompt and answer together. [default: the model's own]"),
-    click.option("--gpu-layers", "n_gpu_layers", type=int, metavar="N", help="Layers to put on the GPU. [default: all that go]"),
+    click.option(
+        "-m", "--model", metavar="NAME", help="'demo', a name from qwq list, or the path of a .gguf. [default: the plan's choice]"
+    ),
+    click.option(
+        "--ctx",
+        "n_ctx",
+        type=int,
+        metavar="N",
+        help="Tokens of prompt and answer together. [default: what the model reads without YaRN, or what fits]",
+    ),
+    click.option("--gpu-layers", "n_gpu_layers", type=int, metavar="N", help="Layers to put on the GPU. [default: all that fit]"),
     click.option(
         "--kv-type",
         type=click.Choice([t for t in get_args(KvType) if t != "f32"]),
-        default="f16",
-        show_default=True,
-        help="Number format of the KV cache.",
+        help="Number format of the KV cache. [default: f16, or q8_0 where memory is short]",
     ),
     click.option(
         "--rope",
@@ -30,6 +36,7 @@ _LOAD: Final = (
         show_default=True,
         help="Position scaling; auto uses YaRN only for what is too long without.",
     ),
+    click.option("--force", is_flag=True, help="Load it although the plan says that it does not fit."),
 )
 _SAMPLING: Final = (
     click.option(

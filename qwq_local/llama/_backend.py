@@ -17,13 +17,19 @@ from qwq_local.settings import Sampling
 class LlamaBackend:
     """Implements `qwq_local.backend.Backend`.
 
-    `n_gpu_layers` None offloads all that a GPU can take. Raises LoadError.
+    `n_gpu_layers` None offloads all that a GPU can take; `gpu_shares` says how they are divided. Raises LoadError.
     """
 
     def __init__(
-        self, path: Path, shape: ContextShape, rope: Rope, n_gpu_layers: int | None = None, on_progress: Progress | None = None
+        self,
+        path: Path,
+        shape: ContextShape,
+        rope: Rope,
+        n_gpu_layers: int | None = None,
+        on_progress: Progress | None = None,
+        gpu_shares: Sequence[float] = (),
     ) -> None:
-        self._model = LlamaModel(path, n_gpu_layers, on_progress)
+        self._model = LlamaModel(path, n_gpu_layers, on_progress, gpu_shares)
         try:
             self.vocabulary = LlamaVocabulary(self._model)
             self._switch = InterruptSwitch()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,21 @@ Progress = Callable[[float], None]
 class LlamaModel:
     """Owns a llama_model.
 
-    `n_gpu_layers` None offloads every layer that a GPU can take; `on_progress` is told the share that is loaded, 0.0 to 1.0.
+    `n_gpu_layers` None offloads every layer that a GPU can take, `gpu_shares` is `tensor_split` (include/llama.h); `on_progress` is told
+    the share that is loaded, 0.0 to 1.0.
     Raises LoadError, and KeyboardInterrupt where loading was interrupted.
     """
 
-    def __init__(self, path: Path, n_gpu_layers: int | None = None, on_progress: Progress | None = None) -> None:
+    def __init__(
+        self, path: Path, n_gpu_layers: int | None = None, on_progress: Progress | None = None, gpu_shares: Sequence[float] = ()
+    ) -> None:
         take_log()
         params = library().llama_model_default_params()
         params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
+        if any(gpu_shares):
+            # All of llama_max_devices() are read.
+            self._shares = (ctypes.c_float * max(len(gpu_shares), library().llama_max_devices()))(*gpu_shares)
+            params.tensor_split = self._shares
         self.handle: Any = _load(path, params, on_progress)
         if not self.handle:
             said = take_log()

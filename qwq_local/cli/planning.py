@@ -1,0 +1,236 @@
+"""`qwq plan`: the machine found or described, and the plan printed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+import click
+
+from qwq_local import card
+from qwq_local.backend import DeviceMemory
+from qwq_local.cli.terminal import has_colour
+from qwq_local.configuration import find_folders
+from qwq_local.models import hardware, measured, nvidia
+from qwq_local.models.machine import Machine, checked_bandwidth, described, described_gpus, helpful
+from qwq_local.models.plan import NO_CORRECTIONS, Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.models.reasons import gib, why
+
+BAR_CELLS: Final = 32
+PARTS: Final = (("weights", "█", "#", "cyan"), ("cache", "▓", "=", "magenta"), ("buffers", "▒", "+", "yellow"))
+"""What a device holds: its name, its letter in a bar, that for terminals without it, its colour."""
+
+
+def wished_machine(
+    vram: Sequence[float], ram: float | None, unified: float | None, bandwidth: float | None
+) -> tuple[Machine, Mapping[str, float]]:
+    """The machine to plan for, and what this one has taught about predictions; raises SettingsError for sizes that cannot be."""
+    if unified is not None or ram is not None:
+        return described(vram, ram, unified, bandwidth), NO_CORRECTIONS
+    if vram:
+        here, _ = this_machine([], nvidia.Report())
+        return replace(here, gpus=helpful(described_gpus(vram, bandwidth))), NO_CORRECTIONS
+    here, corrections = this_machine()
+    if bandwidth is None:
+        return here, corrections
+    speed = checked_bandwidth(bandwidth)
+    if not here.gpus:
+        return replace(here, ram_bandwidth=speed), NO_CORRECTIONS
+    return replace(here, gpus=tuple(replace(gpu, bandwidth=speed) for gpu in here.gpus)), NO_CORRECTIONS
+
+
+def this_machine(devices: Sequence[DeviceMemory] | None = None, cards: nvidia.Report | None = None) -> tuple[Machine, Mapping[str, float]]:
+    """This machine, with the devices as llama.cpp sees them, and its corrections of predicted speed."""
+    notes: tuple[str, ...] = ()
+    folders, cpu = find_folders(), hardware.cpu_name()
+    if devices is None:
+        from qwq_local.loading import see_devices
+
+        devices, notes = see_devices()
+    speed = measured.ram_bandwidth(folders.cache, cpu, hardware.usable_cores())
+    machine = hardware.find_machine(devices, speed, folders.models, cpu=cpu, cards=cards)
+    return replace(machine, notes=(*notes, *machine.notes)), measured.read(folders.cache, cpu).corrections
+
+
+def print_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish, corrections: Mapping[str, float], *, as_json: bool) -> None:
+    """Make the plan, and print it for people or for programs."""
+    plan = make_plan(machine, offers, wish, corrections)
+    if as_json:
+        click.echo(json.dumps(plan_json(plan), ensure_ascii=False))
+    else:
+        _Page(plan).show()
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The object that `--json` prints: bytes, tokens, layers."""
+    machine = plan.machine
+    devices = [
+        {
+            "name": gpu.name,
+            "kind": "igpu" if gpu.shares_ram and not gpu.is_metal else "gpu",
+            "total_bytes": gpu.total_bytes,
+            "free_bytes": gpu.free_bytes,
+            "description": gpu.description,
+        }
+        for gpu in machine.gpus
+    ]
+    cpu = {"name": "CPU", "kind": "cpu", "total_bytes": machine.ram_total_bytes, "free_bytes": machine.ram_available_bytes}
+    return {
+        "hardware": {
+            "devices": [*devices, cpu],
+            "ram_total_bytes": machine.ram_total_bytes,
+            "ram_available_bytes": machine.ram_available_bytes,
+            "notes": list(machine.notes),
+        },
+        "chosen": candidate_json(plan.chosen, plan) if plan.chosen else None,
+        "candidates": [candidate_json(candidate, plan) for candidate in plan.candidates],
+    }
+
+
+def candidate_json(candidate: Candidate, plan: Plan) -> dict[str, Any]:
+    """One candidate; `tokens_per_second` is null where it does not fit, `quality_loss` where it is unknown."""
+    placement, offer = candidate.placement, candidate.offer
+    return {
+        "quant": offer.quant,
+        "name": offer.name,
+        "is_here": offer.is_here,
+        "file_bytes": offer.file_bytes,
+        "fits": candidate.fits,
+        "gpu_layers": placement.gpu_layers,
+        "n_ctx": placement.n_ctx,
+        "kv_type": placement.kv_type,
+        "memory": [{**asdict(part), "total_bytes": part.total_bytes} for part in candidate.memory],
+        "tokens_per_second": None if candidate.tokens_per_second is None else round(candidate.tokens_per_second, 2),
+        "quality_loss": offer.loss if offer.loss < float("inf") else None,
+        "why": why(candidate, plan),
+    }
+
+
+class _Page:
+    """The plan as text, as wide as the terminal."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+        self._has_colour = has_colour(sys.stdout)
+        self._has_blocks = _can_write(PARTS[0][1])
+
+    def show(self) -> None:
+        """Print it."""
+        lines = [*self._machine(), "", *self._chosen(), "", *self._others()]
+        click.echo("\n".join(lines))
+
+    def _machine(self) -> list[str]:
+        machine = self._plan.machine
+        gpus = [
+            f"{self._head(gpu.name)}{gib(gpu.total_bytes)}, {gib(gpu.free_bytes)} free, {_rate(gpu.bandwidth)}  {gpu.description}"
+            for gpu in machine.gpus
+        ]
+        cores = f"  {machine.cores} cores" if machine.cores else ""
+        total, available = gib(machine.ram_total_bytes), gib(machine.ram_available_bytes)
+        ram = f"{self._head('RAM')}{total}, {available} available, {_rate(machine.ram_bandwidth)}{cores}"
+        disk = [] if machine.disk_free_bytes is None else [f"{self._head('Disk')}{gib(machine.disk_free_bytes)} free"]
+        return [
+            *(gpus or [f"{self._head('GPU')}none that llama.cpp can use"]),
+            ram,
+            *disk,
+            *(line for note in machine.notes for line in self._wrapped(note, self._head("Note"))),
+        ]
+
+    def _chosen(self) -> list[str]:
+        chosen = self._plan.chosen
+        if chosen is None:
+            return [self._styled("Nothing fits.", fg="red", bold=True), *self._advice()]
+        speed = f"about {chosen.tokens_per_second:.{0 if (chosen.tokens_per_second or 0) >= 10 else 1}f} tokens/s"
+        facts = f"{gib(chosen.offer.file_bytes)}, {speed}, {chosen.placement.n_ctx:,} tokens of context, {chosen.placement.kv_type} cache"
+        title = self._styled(f"{card.NAME}:{chosen.offer.quant}", fg="green", bold=True)
+        how = f"qwq ask -m {chosen.offer.name}" if chosen.offer.is_here else f"qwq pull {chosen.offer.quant}"
+        return [
+            f"{title}  {facts}",
+            *self._wrapped(why(chosen, self._plan), ""),
+            *self._bars(chosen),
+            f"{self._head('Load it' if chosen.offer.is_here else 'Get it')}{how}",
+        ]
+
+    def _advice(self) -> list[str]:
+        if not self._plan.candidates:
+            return []
+        smallest = min(self._plan.candidates, key=lambda candidate: candidate.offer.file_bytes)
+        shorter = " A shorter context takes less: --ctx 8192." if (self._plan.wish.n_ctx or 0) > 8192 else ""
+        return self._wrapped(f"{smallest.offer.quant}, the smallest: {why(smallest, self._plan)}{shorter}", "")
+
+    def _bars(self, candidate: Candidate) -> list[str]:
+        host, *on_gpus = candidate.memory
+        machine = self._plan.machine
+        rows: list[tuple[str, Any, int]] = [
+            *((gpu.name, part, gpu.free_bytes) for gpu, part in zip(machine.gpus, on_gpus, strict=True) if part.total_bytes),
+            ("RAM", host, machine.ram_available_bytes),
+        ]
+        return [
+            f"{self._head(name)}{self._bar(part, room)} {gib(part.total_bytes):>8} of {gib(room):>8}: {_parts(part)}"
+            for name, part, room in rows
+        ]
+
+    def _bar(self, part: Any, room_bytes: int) -> str:  # noqa: ANN401 - a DeviceBytes
+        bar, used = "", 0
+        done_bytes = 0
+        for size_bytes, (_, block, letter, colour) in zip(_sizes(part), PARTS, strict=True):
+            done_bytes += size_bytes
+            cells = min(BAR_CELLS, round(BAR_CELLS * done_bytes / max(1, room_bytes))) - used
+            bar += self._styled((block if self._has_blocks else letter) * cells, fg=colour)
+            used += cells
+        return bar + ("░" if self._has_blocks else ".") * (BAR_CELLS - used)
+
+    def _others(self) -> list[str]:
+        others = [candidate for candidate in self._plan.candidates if candidate is not self._plan.chosen]
+        head = f"{'':9}{'size':>8}  {'loss':>6}  {'layers':>6}  {'context':>7}  {'tokens/s':>8}  "
+        lines = [self._styled(f"{head}why not", dim=True)] if others else []
+        for candidate in others:
+            placement = candidate.placement
+            speed = f"{candidate.tokens_per_second:.1f}" if candidate.tokens_per_second else "-"
+            loss = f"{candidate.offer.loss:.4f}" if candidate.offer.loss < float("inf") else "-"
+            row = (
+                f"{candidate.offer.quant + ('*' if candidate.offer.is_here else ''):9}{gib(candidate.offer.file_bytes):>8}  {loss:>6}  "
+                f"{placement.gpu_layers:>3}/{candidate.all_layers}  {placement.n_ctx:>7,}  {speed:>8}  "
+            )
+            lines.extend(self._wrapped(why(candidate, self._plan), row))
+        if any(candidate.offer.is_here for candidate in others):
+            lines.append(self._styled("* is here already", dim=True))
+        return lines
+
+    def _wrapped(self, text: str, row: str) -> list[str]:
+        indent = len(click.unstyle(row))
+        first, *rest = textwrap.wrap(text, max(30, self._width - indent)) or [""]
+        return [row + first, *(" " * indent + line for line in rest)]
+
+    def _head(self, name: str) -> str:
+        return self._styled(f"{name:9}", dim=True)
+
+    def _styled(self, text: str, **style: Any) -> str:  # noqa: ANN401 - click's
+        return click.style(text, **style) if self._has_colour else text
+
+
+def _sizes(part: Any) -> tuple[int, int, int]:  # noqa: ANN401 - a DeviceBytes
+    return part.weights_bytes, part.kv_bytes, part.compute_bytes
+
+
+def _parts(part: Any) -> str:  # noqa: ANN401 - a DeviceBytes
+    named = zip(PARTS, _sizes(part), strict=True)
+    return ", ".join(f"{name} {gib(size_bytes)}" for (name, *_), size_bytes in named if size_bytes)
+
+
+def _rate(bandwidth: float) -> str:
+    return f"{bandwidth / 1e9:,.0f} GB/s"
+
+
+def _can_write(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""One line on a terminal for work that is counted in bytes: how far, how fast, and how long still."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+
+from qwq_local.cli.terminal import duration
+
+
+class TransferBar:
+    """Shown on standard error, where that is a terminal; `clock` reads seconds."""
+
+    PERIOD_SECONDS: Final = 0.2
+
+    def __init__(self, clock: float) -> None:
+        self._shown_at = clock
+        self._stage = ""
+        self._began_at = clock
+        self._began_bytes = 0
+        self._is_shown = False
+
+    def update(self, stage: str, done_bytes: int, total_bytes: int, clock: float) -> None:
+        """Show it, if the last time is long enough ago; the rate is that since the stage began."""
+        if stage != self._stage:
+            self._stage, self._began_at, self._began_bytes = stage, clock, done_bytes
+        if clock - self._shown_at < self.PERIOD_SECONDS or not sys.stderr.isatty():
+            return
+        self._shown_at = clock
+        self._is_shown = True
+        seconds = clock - self._began_at
+        rate = (done_bytes - self._began_bytes) / seconds if seconds > 0 else 0.0
+        left = f", {duration((total_bytes - done_bytes) / rate)} left" if rate > 0 else ""
+        text = f"{stage} {done_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB at {rate / 1e6:,.0f} MB/s{left}"
+        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._is_shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+            self._is_shown = False

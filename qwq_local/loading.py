@@ -1,0 +1,91 @@
+"""A start's life: settings, this machine, the plan, and the model loaded as the plan says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qwq_local.backend import DeviceMemory, Rope
+from qwq_local.configuration import find_folders
+from qwq_local.errors import LoadError, SettingsError
+from qwq_local.llama import ContextShape, LlamaBackend, Progress, list_devices
+from qwq_local.models import hardware, nvidia
+from qwq_local.models.fit import choose, fit, shares_by_device
+from qwq_local.models.offers import offer_of_file, offers_here
+from qwq_local.models.placement import Placement
+from qwq_local.models.plan import Candidate, PlanWish, contexts
+from qwq_local.models.store import ModelFile, find, find_local
+from qwq_local.settings import KvType, LoadSettings
+
+N_BATCH = 512
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """A file and how it is to be loaded: `gpu_shares` says how many layers each of llama.cpp's GPUs takes."""
+
+    file: ModelFile
+    placement: Placement
+    gpu_shares: tuple[int, ...]
+    notice: str = ""
+
+
+def see_devices() -> tuple[tuple[DeviceMemory, ...], tuple[str, ...]]:
+    """The devices as llama.cpp sees them, and what is wrong where it sees none."""
+    try:
+        return list_devices(), ()
+    except (LoadError, OSError) as error:
+        return (), (f"llama.cpp cannot say which devices it has: {error}",)
+
+
+def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
+    """How to load the model of that name, or the one of QwQ-32B's files here that suits this machine best.
+
+    Raises SettingsError, ModelFileError, or DoesNotFitError where there is too little memory and `settings.force` is off.
+    """
+    devices, _ = see_devices()
+    machine = hardware.find_machine(devices, None, find_folders().models, cpu="", cards=nvidia.Report())
+    wish = PlanWish(settings.n_ctx, settings.kv_type, settings.n_gpu_layers)
+    if name is None:
+        candidate = choose(machine, offers_here(), wish, force=settings.force)
+        file = find(candidate.offer.name)
+        require_context(file, settings)
+    else:
+        file, local = find(name), find_local(name)
+        require_context(file, settings)
+        offer = offer_of_file(local.paths, local.quantization, file.name, file.longest_ctx)
+        candidate = fit(machine, offer, wish, force=settings.force)
+    return LoadPlan(file, candidate.placement, shares_by_device(machine, candidate.placement, devices), _notice(candidate, wish))
+
+
+def _notice(candidate: Candidate, wish: PlanWish) -> str:
+    """What the plan took away for want of memory."""
+    placement, wanted = candidate.placement, contexts(candidate.offer, wish)[0]
+    if placement.n_ctx == wanted and (wish.kv_type or placement.kv_type == "f16"):
+        return ""
+    return (
+        f"{candidate.offer.name} runs with {placement.n_ctx:,} tokens of context in a {placement.kv_type} cache, "
+        f"as this machine's memory allows (qwq plan)."
+    )
+
+
+def require_context(file: ModelFile, settings: LoadSettings) -> None:
+    """Raise SettingsError where a longer context is wanted than the model can read."""
+    longest = file.native_ctx if settings.rope == "native" else file.longest_ctx
+    if settings.n_ctx is not None and settings.n_ctx > longest:
+        more = f", or --rope auto for up to {file.longest_ctx:,}." if longest < file.longest_ctx else "."
+        raise SettingsError(
+            f"ctx is {settings.n_ctx:,}, but {file.name} reads at most {longest:,} tokens with --rope {settings.rope}.",
+            hint=f"Use --ctx {longest}{more}",
+        )
+
+
+def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "f16") -> ContextShape:
+    """A context for one conversation; by default as long as the file reads without YaRN."""
+    n_ctx = n_ctx or file.native_ctx
+    return ContextShape(n_ctx, min(N_BATCH, n_ctx), 1, hardware.usable_cores(), kv_type, file.yarn_factor, file.native_ctx)
+
+
+def open_backend(plan: LoadPlan, rope: Rope, on_progress: Progress | None = None) -> LlamaBackend:
+    """Load it. Raises LoadError."""
+    shape = context_shape(plan.file, plan.placement.n_ctx, plan.placement.kv_type)
+    return LlamaBackend(plan.file.path, shape, rope, plan.placement.gpu_layers, on_progress, plan.gpu_shares)

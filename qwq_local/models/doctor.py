@@ -1,0 +1,293 @@
+"""What can be wrong on a machine, and the command that mends it (pure: the facts come in as data).
+
+Builds of llama-cpp-python for each kind of GPU are on its own index (its README, "Supported Backends"); PyPI has the source alone, and
+compiling that without a word about the GPU gives a build for the CPU, which then runs on a GPU machine without complaint.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+Vendor: TypeAlias = Literal["NVIDIA", "AMD", "Apple"]
+
+WHEEL_INDEX: Final = "https://abetlen.github.io/llama-cpp-python/whl"
+CUDA_WHEELS: Final = ((11, 8), (12, 1), (12, 2), (12, 3), (12, 4), (12, 5), (13, 0), (13, 2))
+"""The versions of CUDA there are builds for, the oldest first."""
+SMALLEST_BYTES: Final = 12_800_000_000
+"""QwQ-32B at IQ3_XXS, the smallest file that is worth having."""
+RUN_BYTES: Final = SMALLEST_BYTES + 2 * 2**30
+"""That with a context of some thousand tokens and what computing takes."""
+HELD_BYTES: Final = 2**30
+"""What another program must hold of a GPU's memory to be worth naming."""
+ENOUGH_FILES: Final = 1024
+_WHAT_NEEDS_A_CPU_TO_HAVE: Final = ("AVX", "AVX2", "FMA", "F16C", "BMI2", "AVX512")
+_SPEEDS_UP: Final = ("AVX", "AVX2", "FMA", "F16C")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running program, and the bytes it holds of whatever is asked about."""
+
+    pid: int
+    name: str
+    held_bytes: int
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as the system, not llama.cpp, sees it; `holders` are the programs in its memory."""
+
+    vendor: Vendor
+    name: str
+    total_bytes: int
+    holders: tuple[Process, ...] = ()
+
+
+@dataclass(frozen=True)
+class Build:
+    """The llama.cpp that is installed: `failure` is why it does not load, and then the rest is unknown.
+
+    `features` are what of the CPU it was compiled to use, as llama_print_system_info names it; `cuda` is the major version it was
+    linked against, None without CUDA.
+    """
+
+    offloads: bool = False
+    features: frozenset[str] = frozenset()
+    cuda: int | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class System:
+    """The machine beside its GPUs; `cpu_features` in the names of `Build.features`, `files_limit` soft and hard (None: no such limit).
+
+    `ram_limit_bytes` is what a container allows, `driver_cuda` the newest CUDA that NVIDIA's driver runs.
+    """
+
+    os: str
+    machine: str
+    python: str
+    ram_total_bytes: int
+    ram_available_bytes: int
+    ram_limit_bytes: int | None = None
+    largest: Process | None = None
+    cpu_features: frozenset[str] = frozenset()
+    files_limit: tuple[int, int] | None = None
+    driver_cuda: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A model file that cannot be used, and the command that its owner's program mends it with."""
+
+    name: str
+    problem: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of models; `roomier` is a folder on another disk with more room and its free bytes, `config` the settings file."""
+
+    folder: str
+    free_bytes: int
+    is_writable: bool = True
+    has_model: bool = False
+    roomier: tuple[str, int] | None = None
+    config: str = ""
+    bad_files: tuple[BadFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is looked at."""
+
+    system: System
+    build: Build
+    store: Store
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something wrong, and the command that mends it; `can_run` where `--fix` can run it, and no shell of the user's is needed."""
+
+    check: str
+    finding: str
+    command: str
+    can_run: bool = field(default=True)
+
+
+Check: TypeAlias = Callable[[Facts], Iterator[tuple[str, str, bool]]]
+"""Yields finding, command and `can_run`."""
+
+
+def diagnose(facts: Facts) -> dict[str, list[Trouble]]:
+    """The troubles that each check found, by the check's name; an empty list where all is well."""
+    return {name: [Trouble(name, *found) for found in check(facts)] for name, check in CHECKS.items()}
+
+
+def _load(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """A build that does not load: for another CPU, or without the libraries it was linked against."""
+    failure = facts.build.failure
+    if not failure:
+        return
+    if "illegal instruction" in failure.casefold():
+        yield f"llama.cpp was built for another CPU and crashes on this one ({failure}).", _compile(facts), True
+    else:
+        yield f"llama.cpp does not load: {failure}", _install(facts, _wheel_that_loads(facts)), True
+
+
+def _gpu(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """A GPU that lies idle."""
+    if facts.build.failure or facts.build.offloads or not facts.gpus:
+        return
+    gpu = facts.gpus[0]
+    if gpu.vendor == "Apple" and facts.system.machine != "arm64":
+        yield (
+            f"This Python is for Intel and cannot use Metal on {gpu.name}.",
+            "brew install python && python3 -m pip install qwq-local",
+            False,
+        )
+        return
+    what = {"Apple": "Metal is off", "NVIDIA": "llama.cpp was built without CUDA", "AMD": "llama.cpp was built without ROCm or Vulkan"}
+    yield f"{what[gpu.vendor]}: {gpu.name} lies idle.", _install(facts, _wheel(facts)), True
+
+
+def _driver(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """A build for a newer CUDA than the driver runs."""
+    needed, driver = facts.build.cuda, facts.system.driver_cuda
+    if needed is not None and driver is not None and needed > driver[0]:
+        finding = f"llama.cpp was built for CUDA {needed}, and the driver runs up to {driver[0]}.{driver[1]}."
+        yield finding, _install(facts, _wheel(facts)), True
+
+
+def _vram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """Other programs in a GPU's memory."""
+    for gpu in facts.gpus:
+        holders = [process for process in gpu.holders if process.held_bytes >= HELD_BYTES]
+        if holders:
+            named = ", ".join(f"{process.name} ({process.held_bytes / 2**30:.1f} GiB)" for process in holders)
+            yield f"Other programs hold memory of {gpu.name}: {named}.", _kill(facts, holders), True
+
+
+def _ram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """Too little memory for the smallest file, GPUs and RAM together."""
+    system = facts.system
+    vram_bytes = 0 if any(gpu.vendor == "Apple" for gpu in facts.gpus) else sum(gpu.total_bytes for gpu in facts.gpus)
+    allowed_bytes = min(system.ram_total_bytes, system.ram_limit_bytes or system.ram_total_bytes)
+    if allowed_bytes + vram_bytes < RUN_BYTES:
+        told = f"{(allowed_bytes + vram_bytes) / 2**30:.1f} GiB of memory are fewer than the {RUN_BYTES / 2**30:.1f} that QwQ-32B needs"
+        if system.ram_total_bytes + vram_bytes >= RUN_BYTES:
+            yield f"{told}: the container is limited.", 'docker update --memory 24g --memory-swap 24g "$CONTAINER"', False
+        else:
+            yield f"{told}; the built-in model runs.", 'qwq ask -m demo "What is 47 + 85?"', False
+    elif system.ram_available_bytes + vram_bytes < RUN_BYTES and system.largest:
+        told = f"Only {system.ram_available_bytes / 2**30:.1f} GiB of RAM are free"
+        yield f"{told}; {system.largest.name} holds {system.largest.held_bytes / 2**30:.1f}.", _kill(facts, [system.largest]), True
+
+
+def _disk(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """A folder that no model can be pulled into."""
+    store = facts.store
+    if not store.is_writable:
+        command = (
+            f'icacls "{store.folder}" /grant "%USERNAME%:F"'
+            if facts.system.os == "Windows"
+            else f'sudo chown -R "$USER" {_q(store.folder)}'
+        )
+        yield f"The folder of models cannot be written: {store.folder}.", command, True
+    if store.has_model or store.free_bytes >= SMALLEST_BYTES:
+        return
+    told = f"{store.free_bytes / 1e9:.1f} GB are free where models go, and the smallest takes {SMALLEST_BYTES / 1e9:.1f}"
+    if store.roomier:
+        place, free_bytes = store.roomier
+        command = f'setx QWQ_MODELS "{place}"' if facts.system.os == "Windows" else f"export QWQ_MODELS={_q(place)}"
+        yield f"{told}; {place} has {free_bytes / 1e9:.0f} GB.", command, facts.system.os == "Windows"
+    else:
+        yield f"{told}.", 'dir /s "%USERPROFILE%"' if facts.system.os == "Windows" else "du -xh ~ | sort -rh | head -20", False
+
+
+def _files(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """Too few files that one process may have open, where each connection of `qwq serve` is one."""
+    if facts.system.files_limit is None:
+        return
+    soft, hard = facts.system.files_limit
+    if soft < ENOUGH_FILES:
+        command = f"ulimit -n {4 * ENOUGH_FILES}" if hard >= 4 * ENOUGH_FILES else f"sudo prlimit --nofile={4 * ENOUGH_FILES} --pid $$"
+        yield f"A process may open {soft} files, which many connections use up.", command, False
+
+
+def _cpu(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """A build that asks of the CPU what it lacks, or leaves unused what it has."""
+    if facts.build.failure or facts.system.machine.casefold() not in {"x86_64", "amd64"} or not facts.system.cpu_features:
+        return
+    if lacking := [name for name in _WHAT_NEEDS_A_CPU_TO_HAVE if name in facts.build.features - facts.system.cpu_features]:
+        yield f"llama.cpp was built for a CPU with {', '.join(lacking)}, which this one lacks: it will crash.", _compile(facts), True
+    elif unused := [name for name in _SPEEDS_UP if name in facts.system.cpu_features - facts.build.features]:
+        yield f"llama.cpp was built without {', '.join(unused)}, which this CPU has: it is several times slower.", _compile(facts), True
+
+
+def _model_files(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """Model files that are damaged."""
+    for file in facts.store.bad_files:
+        yield f"{file.name}: {file.problem}", file.command, True
+
+
+CHECKS: Final[Mapping[str, Check]] = {
+    "llama.cpp": _load,
+    "gpu": _gpu,
+    "driver": _driver,
+    "vram": _vram,
+    "ram": _ram,
+    "disk": _disk,
+    "files": _files,
+    "cpu": _cpu,
+    "models": _model_files,
+}
+
+
+def _wheel(facts: Facts) -> str:
+    """The build for this machine's GPU, as the index names it."""
+    vendors = {gpu.vendor for gpu in facts.gpus}
+    if "NVIDIA" in vendors:
+        fitting = [version for version in CUDA_WHEELS if version <= (facts.system.driver_cuda or (0, 0))]
+        return f"cu{fitting[-1][0]}{fitting[-1][1]}" if fitting else "vulkan"
+    if "Apple" in vendors:
+        return "metal"
+    return "vulkan" if "AMD" in vendors else "cpu"
+
+
+def _install(facts: Facts, wheel: str) -> str:
+    return f"{_pip(facts)} --no-deps --index-url {WHEEL_INDEX}/{wheel} llama-cpp-python"
+
+
+def _wheel_that_loads(facts: Facts) -> str:
+    """Builds for CUDA need its libraries installed, those for Vulkan the driver alone."""
+    return "vulkan" if re.search(r"libcu(dart|blas)|cu(dart|blas)64", facts.build.failure) else _wheel(facts)
+
+
+def _compile(facts: Facts) -> str:
+    """Compile for this very CPU, and for its GPU where it was so before."""
+    flags = "-DGGML_NATIVE=on" + (" -DGGML_CUDA=on" if facts.build.cuda is not None else "")
+    pip = f"{_pip(facts)} --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+    return f'set "CMAKE_ARGS={flags}" && {pip}' if facts.system.os == "Windows" else f"CMAKE_ARGS={_q(flags)} {pip}"
+
+
+def _pip(facts: Facts) -> str:
+    python = f'"{facts.system.python}"' if facts.system.os == "Windows" else _q(facts.system.python)
+    return f"{python} -m pip install --force-reinstall"
+
+
+def _kill(facts: Facts, processes: list[Process]) -> str:
+    if facts.system.os == "Windows":
+        return "taskkill " + " ".join(f"/PID {process.pid}" for process in processes)
+    return "kill " + " ".join(str(process.pid) for process in processes)
+
+
+def _q(text: str) -> str:
+    return shlex.quote(text)

@@ -1,0 +1,57 @@
+"""From a plan to what is loaded: the file, and the settings that the user left open (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qwq_local.backend import DeviceMemory
+from qwq_local.errors import DoesNotFitError, ModelNotFoundError
+from qwq_local.models.machine import Machine
+from qwq_local.models.placement import Placement
+from qwq_local.models.plan import Candidate, Offer, PlanWish, consider, make_plan
+from qwq_local.models.reasons import why_not_fitting
+
+
+def choose(machine: Machine, offers: Sequence[Offer], wish: PlanWish, *, force: bool = False) -> Candidate:
+    """The best of the files here, as it is to be loaded; with `force`, the smallest where none fits.
+
+    Raises:
+        ModelNotFoundError: there is no file.
+        DoesNotFitError: none fits.
+    """
+    here = [offer for offer in offers if offer.is_here]
+    if not here:
+        raise ModelNotFoundError(
+            "There is no model of QwQ-32B here.", hint="Get one: qwq pull (qwq plan says which), or try the built-in one: -m demo"
+        )
+    chosen = make_plan(machine, here, wish).chosen
+    return chosen or fit(machine, min(here, key=lambda offer: offer.file_bytes), wish, force=force)
+
+
+def fit(machine: Machine, offer: Offer, wish: PlanWish, *, force: bool = False) -> Candidate:
+    """How to load this file: its `placement` has the context, the cache and the layers on the GPUs.
+
+    With `force` a file that does not fit is loaded in its smallest form.
+
+    Raises:
+        DoesNotFitError: it does not fit.
+    """
+    candidate = consider(machine, offer, wish)
+    if candidate.shortage is None or force:
+        return candidate
+    less = [
+        *(["a shorter context (--ctx)"] if wish.n_ctx else []),
+        *(["--kv-type q8_0"] if wish.kv_type in {"f32", "f16"} else []),
+        *(["fewer layers on the GPU (--gpu-layers)"] if wish.n_gpu_layers else []),
+        "a smaller quantization (qwq plan)",
+    ]
+    raise DoesNotFitError(
+        f"{offer.name} does not fit this machine. {why_not_fitting(candidate)}",
+        hint=f"Try {', '.join(less)}, close other programs, or load it all the same: --force",
+    )
+
+
+def shares_by_device(machine: Machine, placement: Placement, devices: Sequence[DeviceMemory]) -> tuple[int, ...]:
+    """How many layers each of llama.cpp's GPUs takes, in its order (`tensor_split` in include/llama.h); none on those the plan left out."""
+    layers = {gpu.name: share for gpu, share in zip(machine.gpus, placement.gpu_shares, strict=True)}
+    return tuple(layers.get(device.name, 0) for device in devices if device.kind in {"gpu", "igpu"})

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from qwq_local.backend import DeviceMemory
+from qwq_local.cli import _run
+from qwq_local.cli.plan import command
+from qwq_local.models.machine import GIB
+
+CANDIDATE_KEYS = {"quant", "file_bytes", "fits", "gpu_layers", "n_ctx", "kv_type", "memory", "tokens_per_second", "quality_loss", "why"}
+
+
+def plan(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    return parsed
+
+
+def text(*arguments: str) -> str:
+    done = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_json_is_what_is_promised() -> None:
+    found = plan("--vram", "24", "--ram", "64")
+    assert found.keys() == {"hardware", "chosen", "candidates"}
+    assert found["hardware"]["ram_total_bytes"] == 64 * GIB
+    gpu, cpu = found["hardware"]["devices"]
+    assert (gpu["kind"], gpu["total_bytes"], gpu["free_bytes"]) == ("gpu", 24 * GIB, 24 * GIB)
+    assert cpu["kind"] == "cpu"
+    chosen = found["chosen"]
+    assert chosen in found["candidates"]
+    assert (chosen["quant"], chosen["gpu_layers"], chosen["n_ctx"], chosen["kv_type"]) == ("Q4_K_M", 65, 32768, "q8_0")
+    assert chosen["quality_loss"] == 0.0282
+    for candidate in found["candidates"]:
+        assert candidate.keys() >= CANDIDATE_KEYS
+        for part in candidate["memory"]:
+            assert part["total_bytes"] == part["weights_bytes"] + part["kv_bytes"] + part["compute_bytes"]
+    assert chosen["memory"][1]["device"] == gpu["name"]
+    assert chosen["memory"][1]["total_bytes"] < 23 * GIB
+
+
+def test_several_gpus_a_mac_and_no_gpu_can_be_described() -> None:
+    assert len(plan("--vram", "24", "--vram", "24", "--ram", "64")["chosen"]["memory"]) == 3
+    mac = plan("--unified", "32")
+    assert mac["hardware"]["devices"][0]["total_bytes"] < 32 * GIB
+    assert mac["chosen"]["gpu_layers"] == 65
+    assert plan("--ram", "32")["chosen"]["gpu_layers"] == 0
+
+
+def test_bandwidth_can_be_given() -> None:
+    slow, fast = (plan("--ram", "32", "--bandwidth", rate)["chosen"]["tokens_per_second"] for rate in ("40", "80"))
+    assert fast == pytest.approx(2 * slow, rel=0.01)
+
+
+def test_a_wished_context_is_kept_or_nothing_is_chosen() -> None:
+    assert plan("--vram", "24", "--ram", "64", "--ctx", "65536")["chosen"]["n_ctx"] == 65536
+    nothing = plan("--ram", "16", "--ctx", "131072")
+    assert nothing["chosen"] is None
+    assert all(not candidate["fits"] and "131,072" in candidate["why"] for candidate in nothing["candidates"])
+    page = text("--ram", "16", "--ctx", "131072")
+    assert "Nothing fits." in page
+    assert "--ctx 8192" in page
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--ctx", "500000"],
+        ["--ctx", "-1"],
+        ["--vram", "nan"],
+        ["--vram", "-24"],
+        ["--ram", "inf"],
+        ["--ram", "0"],
+        ["--unified", "1e30"],
+        ["--unified", "32", "--vram", "8"],
+        ["--ram", "16", "--bandwidth", "0"],
+        ["--gpu-layers", "-3"],
+        ["--vram", "much"],
+        ["--kv-type", "q2"],
+    ],
+)
+def test_impossible_wishes_are_wrong_usage_told_in_a_line_or_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["plan", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "rror" in printed.err
+    assert "Traceback" not in printed.err
+    assert any(option.removeprefix("--") in printed.err for option in arguments[::2])
+
+
+def test_the_page_shows_machine_choice_bars_and_the_others() -> None:
+    page = text("--vram", "24", "--ram", "64")
+    assert page.splitlines()[0].startswith("GPU0")
+    assert "QwQ-32B:Q4_K_M" in page
+    assert "qwq pull Q4_K_M" in page
+    assert "weights 18.1 GiB" in page
+    assert "why not" in page
+    assert "\x1b" not in page
+    assert max(map(len, page.splitlines())) <= 120
+
+
+def test_this_machine_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan()
+    assert found["hardware"]["ram_available_bytes"] > 0
+    monkeypatch.setattr("qwq_local.loading.list_devices", lambda: (DeviceMemory("CUDA0", "a card", "gpu", 48 * GIB, 48 * GIB),))
+    assert plan()["chosen"]["quant"] == "Q8_0"
+    assert plan("--bandwidth", "100")["chosen"]["quant"] == "Q8_0"
+    assert [device["name"] for device in plan("--vram", "24")["hardware"]["devices"]] == ["GPU0", "CPU"]
+
+
+def test_devices_that_cannot_be_asked_for_become_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> tuple[DeviceMemory, ...]:
+        raise OSError("no library")
+
+    monkeypatch.setattr("qwq_local.loading.list_devices", fail)
+    assert "no library" in plan()["hardware"]["notes"][0]
+    assert "no library" in text()
+
+
+def test_files_here_are_marked_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qwq_local.models.offers import offer_to_pull
+
+    monkeypatch.setenv("QWQ_MODELS", str(tmp_path))
+    with (tmp_path / "QwQ-32B-Q4_K_M.gguf").open("wb") as file:
+        file.write(header_of_qwq())
+        file.truncate(offer_to_pull("Q4_K_M").file_bytes)
+    found = plan("--vram", "24", "--ram", "64")
+    assert found["chosen"]["is_here"]
+    assert [candidate["is_here"] for candidate in found["candidates"]].count(True) == 1
+    assert "qwq ask -m QwQ-32B:Q4_K_M" in text("--vram", "24", "--ram", "64")
+    assert "Q4_K_M*" in text("--vram", "48", "--ram", "64")
+
+
+def header_of_qwq() -> bytes:
+    """The demo's header would do for any file: the plan knows QwQ-32B's tensors by the file's name and length."""
+    from qwq_local.models.inventory import demo_model
+
+    return demo_model().path.read_bytes()

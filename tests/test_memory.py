@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwq_local.errors import DamagedFileError, SettingsError
+from qwq_local.gguf import read_header
+from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, layer_places, tensor_bytes_of
+from qwq_local.models.shape import QWQ_32B, ModelShape, shape_of
+from qwq_local.models.store import find
+from qwq_local.quants import QUANTIZATIONS
+from tests.ghosts import QWEN_0_5B, QWEN_1_5B, SHAPES, write_ghost
+
+DATA = Path(__file__).parent / "data"
+FACTS: list[dict[str, Any]] = [
+    fact for name in ("memory_rpc.json", "memory_cuda.json") for fact in json.loads((DATA / name).read_text("utf-8"))
+]
+Q4_K_M = tensor_bytes_of(QWQ_32B, "Q4_K_M")
+MIB = 2**20
+
+small = st.builds(
+    lambda n_layers, n_kv_heads, group, head_size, n_ff, n_vocab, tied: ModelShape(
+        "made up", n_layers, n_kv_heads * group * head_size, n_ff, n_kv_heads * group, n_kv_heads, head_size, n_vocab, 32_768, tied
+    ),
+    st.integers(1, 12), st.integers(1, 4), st.integers(1, 5), st.sampled_from([32, 64, 96, 128]), st.integers(2, 40).map(lambda n: 256 * n),
+    st.integers(100, 4000), st.booleans(),
+)  # fmt: skip
+wishes = st.builds(
+    ContextWish,
+    st.integers(512, 140_000),
+    st.sampled_from(["f16", "q8_0", "q4_0"]),
+    n_sequences=st.integers(1, 5),
+    n_ubatch=st.sampled_from([32, 128, 512]),
+)
+names = st.sampled_from(["CUDA", "RPC", "MTL", "Vulkan"])
+shares = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=3).filter(any)
+
+
+@cache
+def _tensors(name: str) -> dict[str, int]:
+    return tensor_bytes_of(SHAPES[name], "Q4_K_M")
+
+
+def gpus(prefix: str, n_gpus: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}{index}" for index in range(n_gpus))
+
+
+@pytest.mark.parametrize(
+    "fact", FACTS, ids=lambda fact: f"{fact['shape']}-{fact['gpu_layers']}-{','.join(fact['gpus'])}-{fact['wish']['n_ctx']}"
+)
+def test_every_buffer_is_what_llama_cpp_said_to_the_byte(fact: dict[str, Any]) -> None:
+    shape = SHAPES[fact["shape"]]
+    tensors = tensor_bytes_of(shape, fact["quantization"])
+    found = estimate(shape, tensors, ContextWish(**fact["wish"]), fact["gpu_layers"], fact["shares"], fact["gpus"])
+    assert [[each.weights_bytes, each.kv_bytes, each.compute_bytes] for each in found] == fact["bytes"]
+
+
+def test_the_facts_are_of_every_kind() -> None:
+    assert len(FACTS) >= 80
+    assert {fact["shape"] for fact in FACTS} == set(SHAPES)
+    assert {len(fact["gpus"]) for fact in FACTS} == {0, 1, 2, 3}
+    assert {fact["wish"]["kv_type"] for fact in FACTS} == {"f32", "f16", "q8_0", "q4_0"}
+    assert {fact["wish"]["flash_attention"] for fact in FACTS} == {True, False}
+
+
+@pytest.mark.parametrize(("kv_type", "kib_a_token"), [("f16", 256), ("q8_0", 136), ("q4_0", 72)])
+def test_a_token_of_qwq_takes_so_much_of_the_kv_cache(kv_type: Any, kib_a_token: int) -> None:
+    (host,) = estimate(QWQ_32B, Q4_K_M, ContextWish(32_768, kv_type), 0, ())
+    assert host.kv_bytes == 32_768 * kib_a_token * 1024
+
+
+@pytest.mark.parametrize(
+    ("quantization", "total_bytes"),
+    [("Q2_K", 12_307_120_128), ("Q4_K_M", 19_845_357_568), ("Q8_0", 34_814_906_368), ("BF16", 65_529_991_168)],
+)
+def test_weights_of_qwq_sum_up_to_the_size_of_its_files(quantization: str, total_bytes: int) -> None:
+    assert sum(tensor_bytes_of(QWQ_32B, quantization).values()) == total_bytes
+
+
+def test_the_embeddings_stay_on_the_host_and_are_doubled_where_they_are_the_output() -> None:
+    host, gpu = estimate(QWQ_32B, Q4_K_M, ContextWish(4096), 65)
+    assert host.weights_bytes == Q4_K_M["token_embd.weight"]
+    assert gpu.weights_bytes == sum(Q4_K_M.values()) - host.weights_bytes
+    tensors = tensor_bytes_of(QWEN_1_5B, "Q8_0")
+    host, gpu = estimate(QWEN_1_5B, tensors, ContextWish(4096), 99)
+    assert host.weights_bytes == tensors["token_embd.weight"]
+    assert gpu.weights_bytes == sum(tensors.values())
+
+
+def test_the_output_is_the_first_to_be_offloaded_and_the_first_layer_the_last() -> None:
+    assert layer_places(4, 0, (1.0,)) == (0, 0, 0, 0, 0)
+    assert layer_places(4, 2, (1.0,)) == (0, 0, 0, 1, 1)
+    assert layer_places(4, 99, (1.0,)) == (1, 1, 1, 1, 1)
+    assert layer_places(4, 4, (3.0, 1.0)) == (0, 1, 1, 1, 2)
+    assert layer_places(4, 5, (0.0, 1.0)) == (2, 2, 2, 2, 2)
+    assert layer_places(4, 5, ()) == (0, 0, 0, 0, 0)
+
+
+def test_only_what_wants_logits_takes_memory_for_them() -> None:
+    _, many = estimate(QWQ_32B, Q4_K_M, ContextWish(32_768), 65)
+    _, one = estimate(QWQ_32B, Q4_K_M, ContextWish(32_768, n_outputs=1), 65)
+    assert many.compute_bytes - one.compute_bytes > 64 * MIB
+
+
+def test_a_quantized_cache_is_copied_by_cuda_before_flash_attention() -> None:
+    _, cuda = estimate(QWQ_32B, Q4_K_M, ContextWish(131_072, "q8_0"), 65, (1.0,), ("CUDA0",))
+    _, rpc = estimate(QWQ_32B, Q4_K_M, ContextWish(131_072, "q8_0"), 65, (1.0,), ("RPC0",))
+    assert cuda.compute_bytes - rpc.compute_bytes > 300 * MIB
+
+
+@given(small, st.sampled_from(sorted(QUANTIZATIONS)), shares, st.integers(0, 14), names)
+def test_weights_of_all_devices_are_those_of_the_tensor_table(
+    shape: ModelShape, quantization: str, parts: list[float], n_gpu_layers: int, name: str
+) -> None:
+    tensors = tensor_bytes_of(shape, quantization)
+    found = estimate(shape, tensors, ContextWish(512), n_gpu_layers, parts, gpus(name, len(parts)))
+    doubled = tensors["token_embd.weight"] if shape.tied and n_gpu_layers else 0
+    assert sum(each.weights_bytes for each in found) == sum(tensors.values()) + doubled
+    assert len(found) == 1 + len(parts)
+    assert [each.device for each in found] == ["CPU", *gpus(name, len(parts))]
+
+
+@given(st.sampled_from(list(SHAPES.values())), wishes, st.integers(0, 1000), st.integers(0, 2), names)
+def test_a_longer_context_never_takes_less(shape: ModelShape, wish: ContextWish, more: int, n_gpus: int, name: str) -> None:
+    # With layers on the host and GPUs that take over their work this is not so: gaps between copied weights come and go.
+    tensors = _tensors(shape.name)
+    split = ((2.0, 1.0)[:n_gpus], gpus(name, n_gpus))
+    longer = replace(wish, n_ctx=wish.n_ctx + more)
+    before, after = (estimate(shape, tensors, each, shape.n_layers + 1, *split) for each in (wish, longer))
+    assert all(old.total_bytes <= new.total_bytes for old, new in zip(before, after, strict=True))
+
+
+@given(small, wishes, st.integers(1, 5))
+def test_a_deeper_model_takes_more(shape: ModelShape, wish: ContextWish, more: int) -> None:
+    deeper = replace(shape, n_layers=shape.n_layers + more)
+    (before,), (after,) = (estimate(each, tensor_bytes_of(each, "Q8_0"), wish, 0, ()) for each in (shape, deeper))
+    assert before.weights_bytes < after.weights_bytes
+    assert before.kv_bytes < after.kv_bytes
+
+
+@given(small, wishes, st.integers(1, 3), st.booleans(), st.data())
+def test_three_layers_in_a_row_tell_the_compute_buffers_of_all(
+    shape: ModelShape, wish: ContextWish, n_gpus: int, is_full: bool, data: st.DataObject
+) -> None:
+    n_gpu_layers = shape.n_layers + 1 if is_full else data.draw(st.integers(0, shape.n_layers))
+    asked = (shape, tensor_bytes_of(shape, "Q8_0"), wish, n_gpu_layers, (1.0,) * n_gpus, gpus("RPC", n_gpus))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qwq_local.models.memory.ENOUGH_LAYERS", shape.n_layers)
+        every_layer = estimate(*asked)
+    assert estimate(*asked) == every_layer
+
+
+@given(small, wishes, st.integers(0, 13), names)
+def test_another_layer_on_the_gpu_never_costs_the_host_memory(shape: ModelShape, wish: ContextWish, n_gpu_layers: int, name: str) -> None:
+    tensors = tensor_bytes_of(shape, "Q4_K_M")
+    before, after = (estimate(shape, tensors, wish, count, (1.0,), gpus(name, 1))[0] for count in (n_gpu_layers, n_gpu_layers + 1))
+    assert after.weights_bytes <= before.weights_bytes
+    assert after.kv_bytes <= before.kv_bytes
+    assert after.total_bytes <= before.total_bytes
+
+
+def test_a_total_is_the_sum_of_its_parts() -> None:
+    assert DeviceBytes("CPU", 1, 2, 4).total_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"n_ctx": 0}, "ctx is 0"),
+        ({"n_ctx": 2**31}, "ctx is 2147483648"),
+        ({"n_sequences": 257}, "sequences is 257"),
+        ({"n_batch": 0}, "batch is 0"),
+        ({"n_ubatch": -1}, "ubatch is -1"),
+        ({"n_outputs": 0}, "outputs is 0"),
+        ({"kv_type": "q5_0"}, "'q5_0'"),
+        ({"kv_type": "q8_0", "flash_attention": False}, "q8_0 needs flash attention"),
+    ],
+)
+def test_a_context_that_llama_cpp_would_refuse_is_refused(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingsError, match=named) as raised:
+        ContextWish(**({"n_ctx": 4096} | change))
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("n_gpu_layers", "parts", "gpu_names", "named"),
+    [
+        (-1, (1.0,), (), "gpu-layers is -1"),
+        (1, (0.0, 0.0), (), r"\[0.0, 0.0\]"),
+        (1, (-1.0, 2.0), (), r"\[-1.0, 2.0\]"),
+        (1, (float("nan"),), (), "nan"),
+        (1, (float("inf"),), (), "inf"),
+        (1, (1.0, 1.0), ("CUDA0",), "2 shares were given for 1"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(n_gpu_layers: int, parts: tuple[float, ...], gpu_names: tuple[str, ...], named: str) -> None:
+    with pytest.raises(SettingsError, match=named) as raised:
+        estimate(QWQ_32B, Q4_K_M, ContextWish(4096), n_gpu_layers, parts, gpu_names)
+    assert raised.value.hint
+
+
+def test_an_unknown_quantization_is_refused() -> None:
+    with pytest.raises(SettingsError, match="Q4_K_X"):
+        tensor_bytes_of(QWQ_32B, "Q4_K_X")
+
+
+@pytest.mark.parametrize("change", [{"n_layers": 0}, {"n_heads": 0}, {"n_kv_heads": 3}, {"head_size": 64}, {"n_vocab": 0}])
+def test_a_shape_that_cannot_be_is_refused(change: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match="QwQ-32B"):
+        replace(QWQ_32B, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_shape_is_read_back_from_the_file_that_has_it(shape: ModelShape, tmp_path: Path) -> None:
+    header = read_header(write_ghost(tmp_path / "ghost.gguf", shape, "Q5_K_M"))
+    assert shape_of(header) == shape
+    assert {tensor.name: tensor.size_bytes for tensor in header.tensors} == tensor_bytes_of(shape, "Q5_K_M")
+
+
+def test_the_shape_of_the_built_in_model_is_read() -> None:
+    shape = shape_of(read_header(find("demo").path))
+    assert (shape.n_layers, shape.n_embd, shape.head_size, shape.tied) == (3, 256, 64, False)
+
+
+def test_a_cache_whose_blocks_do_not_divide_a_head_is_refused() -> None:
+    odd = replace(QWEN_0_5B, n_embd=14 * 48, head_size=48)
+    with pytest.raises(SettingsError, match="Heads of 48"):
+        estimate(odd, tensor_bytes_of(odd, "Q8_0"), ContextWish(4096, "q8_0"), 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("attention.head_count", 15), ("attention.head_count", 0), ("block_count", 23), ("block_count", 0)]
+)
+def test_a_file_whose_counts_contradict_each_other_is_damaged(key: str, value: int, tmp_path: Path) -> None:
+    header = read_header(write_ghost(tmp_path / "ghost.gguf", QWEN_0_5B, "Q8_0"))
+    wrong = replace(header, metadata={**header.metadata, f"qwen2.{key}": value})
+    with pytest.raises(DamagedFileError, match=r"contradicts itself|layers, and has") as raised:
+        shape_of(wrong)
+    assert raised.value.hint

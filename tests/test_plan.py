@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qwq_local.errors import DoesNotFitError, ModelNotFoundError, SettingsError
+from qwq_local.models.bandwidth import (
+    apple_bandwidth,
+    card_bandwidth,
+    nvidia_bandwidth,
+    typical_unified_bandwidth,
+    typical_vram_bandwidth,
+)
+from qwq_local.models.fit import choose, fit
+from qwq_local.models.machine import DEVICE_RESERVE_BYTES, GIB, RAM_RESERVE_BYTES, Gpu, Machine, described, working_set_bytes
+from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of
+from qwq_local.models.offers import LONGEST_CTX, offer_to_pull, wish_for
+from qwq_local.models.placement import Placer, last_true
+from qwq_local.models.plan import Candidate, Offer, PlanWish, consider, make_plan
+from qwq_local.models.reasons import why
+from qwq_local.models.shape import QWQ_32B, ModelShape
+from qwq_local.models.speed import CUDA_EFFICIENCY, RAM_EFFICIENCY, TYPICAL_TOKENS, placement_kind
+from qwq_local.quants import QUANTIZATIONS
+from qwq_local.quants.quality import MEAN_KLD, OFFERED
+from qwq_local.settings import KvType
+
+# QwQ-32B with an eighth of its layers: the same rules, and every placement can be tried.
+SMALL = replace(QWQ_32B, name="small", n_layers=8)
+ALL_LAYERS = SMALL.n_layers + 1
+QUANTS = ("Q8_0", "Q5_K_M", "Q4_K_M", "IQ4_XS", "IQ3_M", "Q2_K")
+CONTEXTS = (8192, 12288, 16384, 24576, 32768)
+
+
+@cache
+def offer(quant: str, shape: ModelShape = SMALL) -> Offer:
+    tensors = tensor_bytes_of(shape, quant)
+    return Offer(quant, shape, tensors, sum(tensors.values()), 131_072, quant, is_here=True)
+
+
+OFFERS = [offer(quant) for quant in QUANTS]
+
+
+@cache
+def memory(quant: str, n_ctx: int, kv_type: KvType, shares: tuple[int, ...], kind: str) -> tuple[DeviceBytes, ...]:
+    parts = shares if any(shares) else (1,) * len(shares)
+    names = tuple(f"{kind}{i}" for i in range(len(shares)))
+    return estimate(SMALL, offer(quant).tensors, ContextWish(n_ctx, kv_type), sum(shares), parts, names)
+
+
+def machine_of(vram_gib: tuple[float, ...], ram_gib: float) -> Machine:
+    gpus = [Gpu(f"CUDA{i}", "card", int(size * GIB), int(size * GIB), 900e9) for i, size in enumerate(vram_gib)]
+    return Machine(tuple(gpus), int(ram_gib * GIB), int(ram_gib * GIB), 70e9)
+
+
+def unified_machine(size_gib: float) -> Machine:
+    share = working_set_bytes(int(size_gib * GIB))
+    return Machine((Gpu("MTL0", "chip", share, share, 400e9, True, True),), int(size_gib * GIB), int(size_gib * GIB), 400e9)
+
+
+sizes = st.floats(2.0, 16.0)
+machines = st.one_of(
+    st.builds(machine_of, st.lists(sizes, max_size=3).map(tuple), st.floats(0.0, 16.0)),
+    st.builds(unified_machine, st.floats(1.0, 24.0)),
+)
+
+
+def holds(machine: Machine, parts: tuple[DeviceBytes, ...]) -> bool:
+    host, *on_gpus = parts
+    in_ram = host.total_bytes
+    for gpu, part in zip(machine.gpus, on_gpus, strict=True):
+        if part.total_bytes > gpu.free_bytes - DEVICE_RESERVE_BYTES:
+            return False
+        in_ram += part.total_bytes if gpu.shares_ram else 0
+    return in_ram <= machine.ram_available_bytes - RAM_RESERVE_BYTES
+
+
+@settings(max_examples=40)
+@given(
+    machines, st.sampled_from([PlanWish(), PlanWish(n_ctx=4096), PlanWish(n_ctx=60_000), PlanWish(kv_type="f16"), PlanWish(n_gpu_layers=3)])
+)
+def test_nothing_that_fits_exceeds_its_device(machine: Machine, wish: PlanWish) -> None:
+    kind = "MTL" if machine.gpus and machine.gpus[0].is_metal else "CUDA"
+    for candidate in make_plan(machine, OFFERS, wish).candidates:
+        placement = candidate.placement
+        parts = memory(candidate.offer.quant, placement.n_ctx, placement.kv_type, placement.gpu_shares, kind)
+        assert parts == placement.memory
+        assert sum(placement.gpu_shares) == placement.gpu_layers
+        assert candidate.fits == holds(machine, parts)
+        assert wish.n_ctx in {None, placement.n_ctx}
+        assert wish.kv_type in {None, placement.kv_type}
+        assert candidate.fits == (candidate.tokens_per_second is not None)
+
+
+@settings(max_examples=40)
+@given(st.lists(sizes, max_size=3), st.floats(0.0, 16.0), st.data())
+def test_more_memory_never_gives_a_worse_choice(vram: list[float], ram: float, data: st.DataObject) -> None:
+    more_vram = [size + data.draw(st.one_of(st.just(0.0), st.floats(0.0, 8.0))) for size in vram]
+    more_ram = ram + data.draw(st.one_of(st.just(0.0), st.floats(0.0, 8.0)))
+    before = make_plan(machine_of(tuple(vram), ram), OFFERS, PlanWish()).chosen
+    after = make_plan(machine_of(tuple(more_vram), more_ram), OFFERS, PlanWish()).chosen
+    if before is not None:
+        assert after is not None
+        assert after.rank <= before.rank
+
+
+@given(st.floats(1.0, 40.0), st.floats(0.0, 20.0))
+def test_more_unified_memory_never_gives_a_worse_choice(size: float, more: float) -> None:
+    before, after = (make_plan(unified_machine(gib), OFFERS, PlanWish()).chosen for gib in (size, size + more))
+    if before is not None:
+        assert after is not None
+        assert after.rank <= before.rank
+
+
+def every_placement(machine: Machine, quant: str) -> Iterator[tuple[int, KvType, int]]:
+    """All that one GPU or none allows, with the contexts of this test: tokens, cache, layers on the GPU."""
+    kind = "MTL" if machine.gpus and machine.gpus[0].is_metal else "CUDA"
+    for n_ctx in CONTEXTS:
+        for kv_type in ("f16", "q8_0"):
+            for layers in range(ALL_LAYERS + 1) if machine.gpus else [0]:
+                if holds(machine, memory(quant, n_ctx, kv_type, (layers,) if machine.gpus else (), kind)):
+                    yield n_ctx, kv_type, layers
+
+
+def stated_order(quant: str, n_ctx: int, kv_type: KvType, layers: int) -> tuple[object, ...]:
+    """The rules as the plan's docstring states them, written once more."""
+    loss, size, longer, cache = MEAN_KLD[quant], offer(quant).file_bytes, -n_ctx, ["f16", "q8_0"].index(kv_type)
+    four_bits, three_bits, whole = loss <= MEAN_KLD["IQ4_XS"], loss <= MEAN_KLD["IQ3_M"], layers == ALL_LAYERS
+    if not three_bits:
+        return (8, not whole, loss, longer, cache, -layers)
+    if whole and n_ctx == 32768:
+        return (1 if four_bits else 3, loss, cache)
+    if whole:
+        return (2 if four_bits and n_ctx >= 16384 else 4, longer, loss, cache)
+    if layers >= ALL_LAYERS / 2:
+        return (5, size, n_ctx, -layers, kv_type == "f16")
+    if loss >= MEAN_KLD["Q4_K_M"]:
+        return (6, loss, longer, cache, -layers)
+    return (7, True, size, loss, longer, cache, -layers)
+
+
+@settings(max_examples=100)
+@given(
+    st.one_of(
+        st.builds(machine_of, st.lists(sizes, max_size=1).map(tuple), st.floats(0.0, 16.0)),
+        st.builds(unified_machine, st.floats(1.0, 24.0)),
+    )
+)
+def test_the_chosen_is_the_best_of_all_placements_by_the_stated_rules(machine: Machine) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # The plan's longest contexts are then among those tried here.
+        patch.setattr("qwq_local.models.plan.CTX_STEP", 4096)
+        chosen = make_plan(machine, OFFERS, PlanWish()).chosen
+    tried = [(stated_order(quant, *placement), quant, placement) for quant in QUANTS for placement in every_placement(machine, quant)]
+    if not tried:
+        assert chosen is None or chosen.placement.n_ctx not in CONTEXTS
+        return
+    assert chosen is not None
+    found = chosen.placement
+    if found.n_ctx in CONTEXTS:
+        assert (chosen.offer.quant, (found.n_ctx, found.kv_type, found.gpu_layers)) == min(tried)[1:]
+    else:
+        assert stated_order(chosen.offer.quant, found.n_ctx, found.kv_type, found.gpu_layers) < min(tried)[0]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(2.0, 6.0), min_size=2, max_size=2), st.sampled_from(QUANTS))
+def test_two_gpus_take_the_most_layers_that_any_division_lets_them(vram: list[float], quant: str) -> None:
+    machine = machine_of(tuple(vram), 64.0)
+    most = Placer(SMALL, offer(quant).tensors, machine).most_layers(8192, "q8_0")
+    fitting = [
+        first + second
+        for first in range(ALL_LAYERS + 1)
+        for second in range(ALL_LAYERS + 1 - first)
+        if holds(machine, memory(quant, 8192, "q8_0", (first, second), "CUDA"))
+    ]
+    assert most.gpu_layers == max(fitting, default=0)
+
+
+@pytest.mark.parametrize(
+    ("machine", "quant", "n_ctx", "kv_type", "is_whole"),
+    [
+        (described([24], 64), "Q4_K_M", 32768, "q8_0", True),
+        (described([48], 64), "Q8_0", 32768, "f16", True),
+        (described([24, 24], 64), "Q8_0", 32768, "f16", True),
+        (described(ram_gib=32), "Q4_K_M", 32768, "f16", False),
+        (described([12], 32), "IQ3_M", 8192, "q8_0", False),
+    ],
+)
+def test_machines_that_many_have(machine: Machine, quant: str, n_ctx: int, kv_type: str, is_whole: bool) -> None:
+    offers = [offer_to_pull(quant) for quant in OFFERED]
+    chosen = make_plan(machine, offers, PlanWish()).chosen
+    assert chosen is not None
+    assert (chosen.offer.quant, chosen.placement.n_ctx, chosen.placement.kv_type) == (quant, n_ctx, kv_type)
+    assert (chosen.placement.gpu_layers == 65) == is_whole
+
+
+def test_no_gpu_and_no_memory_chooses_nothing_and_says_why() -> None:
+    plan = make_plan(machine_of((), 0.5), OFFERS, PlanWish())
+    assert plan.chosen is None
+    assert all("can be used" in why(candidate, plan) for candidate in plan.candidates)
+
+
+@given(machines)
+@settings(max_examples=20)
+def test_every_candidate_says_why_in_one_sentence_with_figures(machine: Machine) -> None:
+    plan = make_plan(machine, OFFERS, PlanWish())
+    for candidate in plan.candidates:
+        sentence = why(candidate, plan)
+        assert sentence.endswith(".")
+        assert any(letter.isdigit() for letter in sentence)
+        assert "inf" not in sentence.split()
+        assert "nan" not in sentence
+
+
+def test_an_unknown_quantization_comes_last_and_is_still_loaded() -> None:
+    odd = replace(offer("Q4_K_M"), quant="ODD")
+    plan = make_plan(machine_of((), 64), [odd, offer("Q2_K")], PlanWish())
+    assert plan.chosen is not None
+    assert plan.chosen.offer.quant == "Q2_K"
+    assert "unknown" in why(plan.candidates[1], plan)
+    assert fit(machine_of((), 64), odd, PlanWish()).fits
+
+
+def test_speed_is_bytes_by_bandwidth_device_after_device() -> None:
+    machine = machine_of((4.0,), 64)
+    candidate = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=TYPICAL_TOKENS))
+    host, gpu = candidate.memory
+    embeddings = offer("Q4_K_M").tensors["token_embd.weight"]
+    seconds = (host.weights_bytes - embeddings + host.kv_bytes) / (70e9 * RAM_EFFICIENCY)
+    seconds += (gpu.weights_bytes + gpu.kv_bytes) / (900e9 * CUDA_EFFICIENCY)
+    assert candidate.tokens_per_second == pytest.approx(1 / seconds)
+    corrected = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=TYPICAL_TOKENS), {"both": 0.5, "cpu": 9.0})
+    assert corrected.tokens_per_second == pytest.approx(0.5 / seconds)
+
+
+def test_few_cores_are_the_limit_of_what_is_read_from_ram() -> None:
+    machine = machine_of((), 64)
+    speeds = [consider(replace(machine, cores=cores), offer("IQ3_M"), PlanWish()).tokens_per_second for cores in (1, 2, 64)]
+    unlimited = consider(machine, offer("IQ3_M"), PlanWish()).tokens_per_second
+    assert speeds[0] is not None
+    assert speeds[1] == pytest.approx(2 * speeds[0])
+    assert speeds[2] == unlimited
+
+
+def test_kinds_of_placements() -> None:
+    assert [placement_kind(n, 65) for n in (0, 64, 65)] == ["cpu", "both", "gpu"]
+
+
+def test_what_is_published_of_speed_is_met_within_a_quarter() -> None:
+    """FACTS: tokens/s of Q4_K_M on an RTX 3090, an M4 Max, an M3 Ultra, and two channels of DDR5."""
+    q4 = offer_to_pull("Q4_K_M")
+    for machine, published in (
+        (described([24], 64, bandwidth_gb=936), 35),
+        (described(unified_gib=128, bandwidth_gb=546), 25),
+        (described(unified_gib=512, bandwidth_gb=819), 34),
+        (described(ram_gib=64, bandwidth_gb=89.6), 4.2),
+    ):
+        speed = consider(machine, q4, PlanWish()).tokens_per_second
+        assert speed == pytest.approx(published, rel=0.25)
+
+
+def test_a_file_that_does_not_fit_is_refused_with_figures_and_loaded_by_force() -> None:
+    machine = machine_of((), 2.0)
+    with pytest.raises(DoesNotFitError, match=r"needs .* GiB of RAM, and 1\.0 GiB can be used") as refused:
+        fit(machine, offer("Q4_K_M"), PlanWish(n_ctx=32768, kv_type="f16"))
+    assert "--force" in refused.value.hint
+    assert "--ctx" in refused.value.hint
+    assert "--kv-type q8_0" in refused.value.hint
+    forced = fit(machine, offer("Q4_K_M"), PlanWish(n_ctx=32768), force=True)
+    assert not forced.fits
+    assert forced.placement.n_ctx == 32768
+
+
+def test_too_many_layers_asked_for_are_refused_naming_the_gpu() -> None:
+    with pytest.raises(DoesNotFitError, match=r"on CUDA0 for 9 of 9 layers") as refused:
+        fit(machine_of((2.5,), 64), offer("Q8_0"), PlanWish(n_gpu_layers=99))
+    assert "--gpu-layers" in refused.value.hint
+
+
+def test_choosing_looks_only_at_files_here() -> None:
+    machine = machine_of((), 64)
+    away = replace(offer("Q4_K_M"), is_here=False)
+    assert choose(machine, [away, offer("IQ3_M")], PlanWish()).offer.quant == "IQ3_M"
+    with pytest.raises(ModelNotFoundError, match="no model") as missing:
+        choose(machine, [away], PlanWish())
+    assert "qwq pull" in missing.value.hint
+    with pytest.raises(DoesNotFitError, match="Q2_K"):
+        choose(machine_of((), 1.5), OFFERS, PlanWish())
+    assert choose(machine_of((), 1.5), OFFERS, PlanWish(), force=True).offer.quant == "Q2_K"
+
+
+def test_wishes_that_no_machine_could_meet_are_refused() -> None:
+    with pytest.raises(SettingsError, match="500,000") as refused:
+        wish_for(500_000, None, None)
+    assert str(LONGEST_CTX) in refused.value.hint
+    with pytest.raises(SettingsError, match="gpu-layers"):
+        wish_for(None, None, -1)
+    with pytest.raises(SettingsError, match="ctx"):
+        wish_for(0, None, None)
+
+
+@pytest.mark.parametrize("size", [float("nan"), float("inf"), -1.0, 0.0, 1e9])
+def test_sizes_that_cannot_be_are_refused(size: float) -> None:
+    for arguments in (
+        {"ram_gib": size},
+        {"ram_gib": 8.0, "vram_gib": [size]},
+        {"unified_gib": size},
+        {"ram_gib": 8.0, "bandwidth_gb": size},
+    ):
+        with pytest.raises(SettingsError, match="must lie between"):
+            described(**arguments)
+
+
+def test_machines_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SettingsError, match="unified"):
+        described([8], None, 16)
+    with pytest.raises(SettingsError, match="RAM is missing"):
+        described([8])
+
+
+def test_a_described_gpu_too_small_to_help_is_left_out() -> None:
+    assert described([1.5], 32).gpus == ()
+    assert len(described([2.0, 1.0, 8.0], 32).gpus) == 2
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**36))
+def test_what_a_mac_gives_its_gpu_grows_with_its_memory(size: int, more: int) -> None:
+    assert working_set_bytes(size) <= working_set_bytes(size + more)
+
+
+def test_working_sets_that_were_reported() -> None:
+    assert working_set_bytes(16 * GIB) // 2**20 == 10_922
+    assert working_set_bytes(64 * GIB) // 2**20 == 49_152
+
+
+def test_bandwidths_that_are_known() -> None:
+    assert nvidia_bandwidth(9751e6, 384) == pytest.approx(936e9, rel=0.001)
+    assert nvidia_bandwidth(10501e6, 384) == pytest.approx(1008e9, rel=0.001)
+    assert apple_bandwidth("Apple M1", 8) == 68e9
+    assert apple_bandwidth("Apple M4 Pro", 12) == 273e9
+    assert apple_bandwidth("Apple M3 Max", 14) == 300e9
+    assert apple_bandwidth("Apple M3 Max", 16) == 400e9
+    assert apple_bandwidth("Apple M99", 16) is None
+    assert apple_bandwidth("Intel(R) Core(TM) i9", 8) is None
+    assert card_bandwidth("AMD Radeon RX 7900 XTX (RADV NAVI31)") == 960e9
+    assert card_bandwidth("AMD Radeon RX 7900 XT") == 800e9
+    assert card_bandwidth("a card of tomorrow") is None
+    assert typical_vram_bandwidth(24 * GIB)[1] == "an RTX 3090"
+    assert typical_vram_bandwidth(141 * GIB)[1] == "an H200"
+    assert typical_unified_bandwidth(512 * GIB)[1] == "an M3 Ultra"
+
+
+def test_every_quantization_has_its_quality_and_more_bits_lose_less() -> None:
+    assert MEAN_KLD.keys() == QUANTIZATIONS.keys()
+    losses = [MEAN_KLD[quant] for quant in OFFERED]
+    assert losses == sorted(losses)
+    sizes = [offer_to_pull(quant).file_bytes for quant in OFFERED]
+    assert sizes[0] == max(sizes)
+    assert sizes[-1] == min(sizes)
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(-1, 51))
+def test_last_true_finds_the_border(low: int, length: int, border: int) -> None:
+    found = last_true(low, low + length, lambda n: n == low or n <= border)
+    assert found == max(low, min(low + length, border))
+
+
+def test_the_plan_for_one_conversation_of_many_counts_them_all() -> None:
+    machine = machine_of((), 64)
+    one: Candidate = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192))
+    four = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192, n_sequences=4))
+    assert four.memory[0].kv_bytes == 4 * one.memory[0].kv_bytes
