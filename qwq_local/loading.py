@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TypeVar
 
 from qwq_local.backend import DeviceMemory, Rope
 from qwq_local.configuration import find_folders
@@ -17,6 +21,8 @@ from qwq_local.models.store import ModelFile, find, find_local
 from qwq_local.settings import KvType, LoadSettings
 
 N_BATCH = 512
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,22 @@ def open_backend(plan: LoadPlan, rope: Rope, on_progress: Progress | None = None
     """Load it. Raises LoadError."""
     shape = context_shape(plan.file, plan.placement.n_ctx, plan.placement.kv_type)
     return LlamaBackend(plan.file.path, shape, rope, plan.placement.gpu_layers, on_progress, plan.gpu_shares)
+
+
+def apart(work: Callable[[threading.Event], Made], discard: Callable[[Made], None]) -> Made:
+    """Do work in a thread of its own, so that Ctrl-C reaches Python: raised in a function that C calls, it would be lost.
+
+    After Ctrl-C the event is set, the work awaited and what it made discarded.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(work, stop)
+        try:
+            wait([future])
+        except KeyboardInterrupt:
+            stop.set()
+            wait([future])
+            if future.exception() is None:
+                discard(future.result())
+            raise
+    return future.result()

@@ -23,8 +23,9 @@ from qwq_local.engine import (
     Usage,
     Worker,
 )
-from qwq_local.errors import ContextLengthError, DecodeError, TemplateError
-from qwq_local.loading import open_backend, plan_load
+from qwq_local.errors import ContextLengthError, DecodeError, LoadError, TemplateError
+from qwq_local.llama import LlamaBackend
+from qwq_local.loading import LoadPlan, apart, open_backend, plan_load
 from qwq_local.models.store import ModelFile
 from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import MAX_SEED, KvType, LoadSettings, RopeWish, Sampling, check_max_tokens
@@ -93,8 +94,18 @@ class QwQ:
         ModelFileError, DoesNotFitError or LoadError.
         """
         settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force)
-        plan = plan_load(model, settings)
-        backend = open_backend(plan, "yarn" if settings.rope == "yarn" else "native", on_progress)
+
+        def load(stop: threading.Event) -> tuple[LoadPlan, LlamaBackend]:
+            def goes_on(share: float) -> None:
+                if stop.is_set():
+                    raise LoadError("Loading was interrupted.")
+                if on_progress:
+                    on_progress(share)
+
+            plan = plan_load(model, settings)
+            return plan, open_backend(plan, "yarn" if settings.rope == "yarn" else "native", goes_on)
+
+        plan, backend = apart(load, lambda made: made[1].close())
         template, notice = _choose_template(backend.chat_template, backend.vocabulary.markers)
         qwq = cls(plan.file, backend, template, settings)
         qwq.notices.extend(text for text in (plan.notice, notice) if text)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ class LlamaModel:
 
     `n_gpu_layers` None offloads every layer that a GPU can take, `gpu_shares` is `tensor_split` (include/llama.h); `on_progress` is told
     the share that is loaded, 0.0 to 1.0.
-    Raises LoadError, and KeyboardInterrupt where loading was interrupted.
+    Raises LoadError, and what `on_progress` raises, which ends the loading.
     """
 
     def __init__(
@@ -67,10 +65,8 @@ class LlamaModel:
 
 
 def _load(path: Path, params: Any, on_progress: Progress | None) -> Any:  # noqa: ANN401 - ctypes' own
-    """Load in a thread, so that Ctrl-C reaches Python meanwhile: raised inside a callback, it would be lost in C."""
     lib = library()
-    stop = threading.Event()
-    faults: list[BaseException] = []
+    faults: list[Exception] = []
 
     @lib.llama_progress_callback  # type: ignore[untyped-decorator]
     def goes_on(share: float, _: object) -> bool:
@@ -79,18 +75,10 @@ def _load(path: Path, params: Any, on_progress: Progress | None) -> Any:  # noqa
                 on_progress(share)
         except Exception as error:  # noqa: BLE001 - cannot cross C: kept, and raised below
             faults.append(error)
-            stop.set()
-        return not stop.is_set()
+        return not faults
 
     params.progress_callback = goes_on
-    with ThreadPoolExecutor(1) as thread:
-        loading = thread.submit(lib.llama_model_load_from_file, str(path).encode(), params)
-        try:
-            wait([loading])
-        except KeyboardInterrupt as interrupt:
-            faults.append(interrupt)
-            stop.set()
-    handle = loading.result()
+    handle = lib.llama_model_load_from_file(str(path).encode(), params)
     if faults:
         if handle:
             lib.llama_model_free(handle)

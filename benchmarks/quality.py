@@ -1,0 +1,147 @@
+"""What each quantization costs a trained model: divergence from BF16, and right answers, on qwq-nano.
+
+    python -m benchmarks.quality [--problems 150] [--json FILE] [--plot docs/quality.svg]
+
+Mean KL divergence over every position of prompts and their greedy BF16 replies, in nats, as llama-perplexity --kl-divergence takes it.
+The quantizations that gain from an importance matrix are made with one, of the tests' calibration text.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.report import Table
+from qwq_convert.pipeline import Choices, convert
+from qwq_local.backend import BatchToken
+from qwq_local.llama import LlamaBackend
+from qwq_local.loading import context_shape
+from qwq_local.models.store import find
+from qwq_local.quants import QUANTIZATIONS
+from qwq_local.runtime import QwQ
+from tests.nano.tasks import Problem, draw
+
+ROOT = Path(__file__).parent.parent
+CHECKPOINT = ROOT / "tests" / "nano" / "checkpoint"
+IMATRIX = ROOT / "tests" / "data" / "imatrix" / "nano.gguf"
+N_TEXTS = 40
+TASKS_LEARNED = ("addition", "choice", "compare", "letters", "tool")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One quantization: bytes of its file, mean divergence in nats, share of right answers."""
+
+    name: str
+    file_bytes: int
+    divergence: float
+    accuracy: float
+
+
+def log_probabilities(path: Path, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
+    """For every text, the logarithm of the probability of each next token after each of its tokens."""
+    backend = LlamaBackend(path, context_shape(find(str(path))), "native", 0)
+    rows = []
+    for tokens in texts:
+        backend.truncate(0, 0)
+        backend.decode([BatchToken(token, i, 0, wants_logits=True) for i, token in enumerate(tokens)])
+        logits = np.array([backend.logits(i) for i in range(len(tokens))], dtype=np.float64)
+        top = logits.max(1, keepdims=True)
+        rows.append(logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True)))
+    backend.close()
+    return rows
+
+
+def divergence(base: Sequence[NDArray[np.float64]], other: Sequence[NDArray[np.float64]]) -> float:
+    """Mean over all positions of KL(base || other), in nats."""
+    per_position = [(np.exp(p) * (p - q)).sum(1) for p, q in zip(base, other, strict=True)]
+    return float(np.concatenate(per_position).mean())
+
+
+def texts_of(path: Path, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
+    """Prompts with the worked answers that belong to them."""
+    with QwQ.load(str(path)) as qwq:
+        vocabulary = qwq._vocabulary  # noqa: SLF001 - a benchmark may look inside
+        return [
+            (
+                *qwq.tokenize(qwq.render(problem.messages, problem.tools)),
+                *vocabulary.tokenize(problem.reasoning + "\n"),
+                vocabulary.markers["</think>"],
+                *vocabulary.tokenize("\n\n" + problem.answer),
+            )
+            for problem in problems
+        ]
+
+
+def accuracy(path: Path, problems: Sequence[Problem]) -> float:
+    """Share of problems answered exactly, at the default sampling."""
+    with QwQ.load(str(path)) as qwq:
+        right = [qwq.chat(p.messages, tools=p.tools, seed=i, max_tokens=300).content == p.answer for i, p in enumerate(problems)]
+    return sum(right) / len(right)
+
+
+def drawn(count: int, seed: int) -> list[Problem]:
+    """Problems of the tasks that nano has learned."""
+    rng = random.Random(seed)
+    return [draw(rng, dict.fromkeys(TASKS_LEARNED, 1.0)) for _ in range(count)]
+
+
+def measure(folder: Path, n_problems: int) -> list[Result]:
+    """Every quantization, the largest first."""
+    report = convert(CHECKPOINT, folder, list(QUANTIZATIONS), Choices(name="nano", imatrix=IMATRIX))
+    paths = {made.quantization: made.path for made in report.files}
+    texts, problems = texts_of(paths["BF16"], drawn(N_TEXTS, 1)), drawn(n_problems, 2)
+    base = log_probabilities(paths["BF16"], texts)
+    results = [
+        Result(name, path.stat().st_size, divergence(base, log_probabilities(path, texts)), accuracy(path, problems))
+        for name, path in paths.items()
+    ]
+    return sorted(results, key=lambda result: -result.file_bytes)
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Size against divergence and accuracy, as SVG."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.fonttype"] = "none"
+    figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 8))
+    shown = [result for result in results if result.name not in {"F32", "BF16"}]
+    sizes = [result.file_bytes / 1e6 for result in shown]
+    for axis, values in zip(axes, ([r.divergence for r in shown], [r.accuracy for r in shown]), strict=True):
+        axis.plot(sizes, values, "o", color="#2a6f97")
+        axis.grid(alpha=0.3)
+        for result, size, value in zip(shown, sizes, values, strict=True):
+            axis.annotate(result.name, (size, value), textcoords="offset points", xytext=(4, 3), fontsize=7)
+    axes[0].set_yscale("log")
+    axes[0].set_ylabel("mean KL divergence from BF16, nats")
+    axes[1].set_ylabel("right answers")
+    axes[1].set_xlabel("file, MB (qwq-nano, 2.6 M parameters)")
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+@click.command()
+@click.option("--problems", "n_problems", default=150, show_default=True)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False))
+@click.option("--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path))
+def main(n_problems: int, json_path: str | None, plot_path: Path | None) -> None:
+    """Measure all quantizations."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(Path(folder), n_problems)
+    table = Table(f"quantizations of qwq-nano, {n_problems} problems", ["quantization", "MB", "mean KLD", "right answers"])
+    for result in results:
+        table.add(result.name, result.file_bytes / 1e6, result.divergence, result.accuracy)
+    table.show(json_path)
+    if plot_path:
+        plot(results, plot_path)
+
+
+if __name__ == "__main__":
+    main()
