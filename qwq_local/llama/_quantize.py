@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwq_local.errors import LoadError
+from qwq_local.llama._library import ggml_base
 from qwq_local.quants import TensorType
 
 LARGEST_IN_BLOCKS: Final = 2.0**33
@@ -68,14 +68,4 @@ def _require_searchable(rows: NDArray[np.float32], tensor_type: TensorType, impo
 
 @cache
 def _base() -> Any:  # noqa: ANN401 - a ctypes library
-    import llama_cpp
-    from llama_cpp._ctypes_extensions import load_shared_library
-
-    try:
-        library = load_shared_library("ggml-base", Path(llama_cpp.__file__).parent / "lib")
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-    except (AttributeError, FileNotFoundError, RuntimeError) as error:
-        raise LoadError(f"llama-cpp-python lacks a part of ggml: {error}.", hint=_HINT) from error
-    return library
+    return ggml_base(_SIGNATURES)
