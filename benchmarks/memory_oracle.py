@@ -88,7 +88,7 @@ class MemoryOracle:
     def params(self, wish: ContextWish) -> Any:  # noqa: ANN401 - a ctypes struct
         """The `llama_context_params` of a wish."""
         params = self._lib.llama_context_default_params()
-        params.n_ctx = wish.n_ctx * wish.n_sequences
+        params.n_ctx, params.kv_unified = wish.n_ctx, True
         params.n_batch, params.n_ubatch, params.n_seq_max = wish.n_batch, wish.n_ubatch, wish.n_sequences
         params.type_k = params.type_v = KV_TYPE_IDS[wish.kv_type]
         params.flash_attn_type = int(wish.flash_attention)
@@ -110,7 +110,7 @@ class MemoryOracle:
         `no_alloc` alone forgets on which GPU llama.cpp has pinned the norms (`ggml_backend_sched_reserve_size` resets that), and counts
         one copy too many between GPUs; so the graph is reserved once more, for real.
         """
-        n_batch = min(wish.n_ctx * wish.n_sequences, wish.n_batch)
+        n_batch = min(wish.n_ctx, wish.n_batch)
         n_tokens = min(n_batch, wish.n_ubatch)
         reserve, schedule = (self._llama[name] for name in (_RESERVE, _SCHEDULE))
         reserve.restype = schedule.restype = ctypes.c_void_p

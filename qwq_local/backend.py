@@ -40,6 +40,26 @@ class BatchToken:
     wants_logits: bool
 
 
+ConstraintKind = Literal["json_schema", "json_object", "gbnf", "regex", "lark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What an answer must look like: a JSON schema, a grammar or an expression, as text; JSON of any kind needs no `source`."""
+
+    kind: ConstraintKind
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A token that was drawn; where the request wants them, the natural logarithm of its probability, and the likeliest tokens' with it."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
 class Vocabulary(Protocol):
     """Text to tokens and back."""
 
@@ -65,8 +85,16 @@ class Vocabulary(Protocol):
 class Sampler(Protocol):
     """Draws tokens for one request and remembers what it drew."""
 
-    def sample(self, batch_index: int) -> int:
+    def sample(self, batch_index: int) -> Draw:
         """Draw after the token at this index of the last batch, which wanted logits."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Remember a token of the answer that was not drawn but put there."""
+        ...
+
+    def constrain(self) -> None:
+        """The answer begins: from here on the request's constraint holds, if it has one."""
         ...
 
     def close(self) -> None:
@@ -85,6 +113,11 @@ class Backend(Protocol):
     @property
     def n_ctx(self) -> int:
         """Tokens one sequence can hold."""
+        ...
+
+    @property
+    def n_cells(self) -> int:
+        """Tokens that all sequences can hold together; those that several share count once."""
         ...
 
     @property
@@ -110,12 +143,24 @@ class Backend(Protocol):
         """Read a batch. Raises DecodeError, or InterruptedDecodeError after `interrupt`."""
         ...
 
-    def new_sampler(self, sampling: Sampling, seed: int) -> Sampler:
-        """A sampler for one request."""
+    def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> Sampler:
+        """A sampler for one request. Raises ConstraintError where nothing can be made to fit the constraint."""
         ...
 
     def truncate(self, sequence: int, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` of a sequence."""
+        ...
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        """Let an empty sequence begin as another does; the cells are shared, not copied."""
+        ...
+
+    def save(self, sequence: int) -> bytes:
+        """What the cache holds of a sequence, for `restore` into a context of the same model, KV type and scaling."""
+        ...
+
+    def restore(self, sequence: int, state: bytes) -> None:
+        """Fill an empty sequence with what was saved. Raises DecodeError where the state is of another kind, or has no room."""
         ...
 
     def interrupt(self) -> None:

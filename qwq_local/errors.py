@@ -13,6 +13,7 @@ outermost rooms translate.
     ├── PromptError            what was asked
     │   ├── EmptyPromptError
     │   ├── TemplateError
+    │   ├── ConstraintError
     │   └── ContextLengthError
     ├── StoreError             the folder of model files
     ├── HubError               what the hub cannot give, or not now
@@ -67,6 +68,10 @@ class EmptyPromptError(PromptError):
 
 class TemplateError(PromptError):
     """The chat template failed on this conversation."""
+
+
+class ConstraintError(PromptError):
+    """The schema or grammar that answers must follow cannot be understood, or cannot be followed."""
 
 
 class ContextLengthError(PromptError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import count
 from types import MappingProxyType
 from typing import Final
 
-from qwq_local.backend import BatchToken, InterruptedDecodeError, Rope
+from qwq_local.backend import BatchToken, Constraint, Draw, InterruptedDecodeError, Rope
 from qwq_local.settings import Sampling
 
 IM_START, IM_END, END_OF_TEXT, THINK, END_THINK = range(256, 261)
@@ -46,9 +47,9 @@ class FakeSampler:
         self._expected: list[int] | None = None
         self._reply: Sequence[int] = ()
         self._n_drawn = 0
-        self.n_closed = 0
+        self.n_closed = self.n_constrained = 0
 
-    def sample(self, batch_index: int) -> int:
+    def sample(self, batch_index: int) -> Draw:
         backend = self._backend
         backend.check(self.n_closed == 0, "a sampler is used after it was closed")
         backend.check(self._context == backend.n_switches, "a sampler is used on another context than its own")
@@ -62,7 +63,16 @@ class FakeSampler:
         token = reply[self._n_drawn] if self._n_drawn < len(reply) else IM_END
         self._n_drawn += 1
         self._expected.append(token)
-        return token
+        return Draw(token)
+
+    def accept(self, token: int) -> None:
+        self._backend.check(self._expected is not None, "a token is put into an answer that has not begun")
+        assert self._expected is not None
+        self._expected.append(token)
+
+    def constrain(self) -> None:
+        self.n_constrained += 1
+        self._backend.check(self.n_constrained == 1, "an answer begins twice")
 
     def close(self) -> None:
         self.n_closed += 1
@@ -84,6 +94,7 @@ class FakeBackend:
         n_ctx: int = 64,
         n_batch: int = 8,
         n_sequences: int = 2,
+        n_cells: int | None = None,
         faults: Mapping[int, Exception] = MappingProxyType({}),
         held: Collection[int] = (),
         is_deaf: bool = False,
@@ -92,9 +103,13 @@ class FakeBackend:
         self._replies = replies if isinstance(replies, Mapping | None) else dict(enumerate(replies))
         self.vocabulary = FakeVocabulary()
         self.n_ctx, self.n_batch, self.n_sequences = n_ctx, n_batch, n_sequences
+        self.n_cells = n_ctx * n_sequences if n_cells is None else n_cells
         self.rope: Rope = "native"
         self._faults, self._held, self._is_deaf, self._before_decode = faults, held, is_deaf, before_decode
         self.sequences: list[list[int]] = [[] for _ in range(n_sequences)]
+        self.cells: list[list[int]] = [[] for _ in range(n_sequences)]
+        self._next_cell = count()
+        self._saved: dict[bytes, tuple[Rope, tuple[int, ...]]] = {}
         self.batches: list[tuple[BatchToken, ...]] = []
         self.prompts_read: dict[int, tuple[int, ...]] = {}
         self.samplers: list[FakeSampler] = []
@@ -153,7 +168,7 @@ class FakeBackend:
         self.check(batch_index in self._logits, f"no logits were wanted at index {batch_index}, or they were drawn from already")
         return list(self.sequences[self._logits.pop(batch_index)])
 
-    def new_sampler(self, sampling: Sampling, seed: int) -> FakeSampler:  # noqa: ARG002 - the script does not depend on it
+    def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> FakeSampler:  # noqa: ARG002 - the script does not depend on them
         self.check(self._replies is None or seed in self._replies, f"there is no reply for the seed {seed}")
         self.samplers.append(FakeSampler(self, seed))
         self.seeds.append(seed)
@@ -162,6 +177,35 @@ class FakeBackend:
     def truncate(self, sequence: int, n_tokens: int) -> None:
         self.check(0 <= sequence < self.n_sequences and n_tokens >= 0, f"there is no sequence {sequence} of {n_tokens} tokens")
         del self.sequences[sequence][n_tokens:]
+        del self.cells[sequence][n_tokens:]
+
+    @property
+    def used_cells(self) -> int:
+        """Cells that some sequence holds."""
+        return len({cell for cells in self.cells for cell in cells})
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        self.check(not self.sequences[target], f"sequence {target} is not empty")
+        self.check(0 < n_tokens <= len(self.sequences[source]), f"sequence {source} has no {n_tokens} tokens")
+        self.sequences[target] = self.sequences[source][:n_tokens]
+        self.cells[target] = self.cells[source][:n_tokens]
+
+    def save(self, sequence: int) -> bytes:
+        self.check(bool(self.sequences[sequence]), f"sequence {sequence} is empty")
+        state = repr((self.rope, self.sequences[sequence])).encode()
+        self._saved[state] = (self.rope, tuple(self.sequences[sequence]))
+        return state
+
+    def restore(self, sequence: int, state: bytes) -> None:
+        self.check(not self.sequences[sequence], f"sequence {sequence} is not empty")
+        rope, tokens = self._saved[state]
+        self.check(rope == self.rope, f"a state of {rope} scaling in a context of {self.rope}")
+        self.check(self.used_cells + len(tokens) <= self.n_cells, "a state is restored where there is no room")
+        self._append(sequence, tokens)
+
+    def _append(self, sequence: int, tokens: Sequence[int]) -> None:
+        self.sequences[sequence].extend(tokens)
+        self.cells[sequence].extend(next(self._next_cell) for _ in tokens)
 
     def interrupt(self) -> None:
         with self._wake:
@@ -194,10 +238,11 @@ class FakeBackend:
             self.check(entry.position == ends[entry.sequence], f"position {entry.position}, where {ends[entry.sequence]} is next")
             self.check(entry.position < self.n_ctx, f"position {entry.position} in a context of {self.n_ctx}")
             ends[entry.sequence] += 1
+        self.check(self.used_cells + len(batch) <= self.n_cells, f"{len(batch)} tokens for {self.n_cells - self.used_cells} free cells")
 
     def _read(self, batch: Sequence[BatchToken]) -> None:
         for entry in batch:
-            self.sequences[entry.sequence].append(entry.token)
+            self._append(entry.sequence, [entry.token])
 
     def _hold(self) -> None:
         with self._wake:

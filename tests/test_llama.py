@@ -55,10 +55,10 @@ def test_f32_weights_give_transformers_logits_and_greedy_tokens(exact: LlamaBack
     assert max(abs(a - b) for a, b in zip(logits, case["logits"], strict=True)) < 1e-3
 
     sampler = exact.new_sampler(Sampling(temperature=0), seed=0)
-    reply = [sampler.sample(len(case["prompt"]) - 1)]
+    reply = [sampler.sample(len(case["prompt"]) - 1).token]
     while reply[-1] not in exact.vocabulary.end_tokens and len(reply) < len(case["reply"]):
         read(exact, [reply[-1]], start=len(case["prompt"]) + len(reply) - 1)
-        reply.append(sampler.sample(0))
+        reply.append(sampler.sample(0).token)
     sampler.close()
     assert reply == case["reply"]
 
@@ -70,7 +70,7 @@ def test_a_presence_penalty_keeps_a_sampler_from_drawing_the_same_token_for_ever
         backend.truncate(0, 0)
         read(backend, unsure)
         sampler = backend.new_sampler(Sampling(temperature=0, presence_penalty=penalty), seed=0)
-        drawn = {sampler.sample(len(unsure) - 1) for _ in range(30)}
+        drawn = {sampler.sample(len(unsure) - 1).token for _ in range(30)}
         sampler.close()
         return drawn
 

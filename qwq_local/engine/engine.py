@@ -94,7 +94,7 @@ class Engine:
         if share.draws_at is None:
             return []
         assert job.sampler is not None, "a running job has a sampler"
-        token = job.sampler.sample(share.draws_at)
+        token = job.sampler.sample(share.draws_at).token
         if not job.drawn_tokens:
             job.first_token_at = self._clock()
         job.drawn_tokens += 1

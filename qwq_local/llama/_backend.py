@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwq_local.backend import BatchToken, Rope
+from qwq_local.backend import BatchToken, Constraint, Rope
+from qwq_local.errors import ConstraintError
 from qwq_local.llama._context import ContextShape, LlamaContext
 from qwq_local.llama._interrupt import InterruptSwitch
 from qwq_local.llama._model import LlamaModel, Progress
@@ -45,6 +46,11 @@ class LlamaBackend:
         return self._shape.n_ctx
 
     @property
+    def n_cells(self) -> int:
+        """Tokens that all sequences can hold together."""
+        return self._shape.n_cells
+
+    @property
     def n_batch(self) -> int:
         """Tokens one decode can read."""
         return self._shape.n_batch
@@ -78,13 +84,27 @@ class LlamaBackend:
         """The logits after a token of the last batch that wanted them, one for each token of the vocabulary."""
         return self._context.logits(batch_index, self.vocabulary.n_tokens)
 
-    def new_sampler(self, sampling: Sampling, seed: int) -> LlamaSampler:
-        """A sampler for one request."""
+    def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> LlamaSampler:
+        """A sampler for one request. Raises ConstraintError."""
+        if constraint is not None:
+            raise ConstraintError("Answers cannot be constrained yet.")
         return LlamaSampler(self._context.handle, sampling, seed, n_vocab=self.vocabulary.n_tokens, history_tokens=self.n_ctx)
 
     def truncate(self, sequence: int, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` of a sequence."""
         self._context.truncate(sequence, n_tokens)
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        """Let an empty sequence begin as another does."""
+        self._context.copy(source, target, n_tokens)
+
+    def save(self, sequence: int) -> bytes:
+        """What the cache holds of a sequence."""
+        return self._context.save(sequence)
+
+    def restore(self, sequence: int, state: bytes) -> None:
+        """Fill an empty sequence with what was saved. Raises DecodeError."""
+        self._context.restore(sequence, state)
 
     def interrupt(self) -> None:
         """End the running decode as soon as possible; callable from any thread."""

@@ -27,7 +27,10 @@ DECODE_ABORTED: Final = 2
 
 @dataclass(frozen=True)
 class ContextShape:
-    """What a context is made with: sizes in tokens, and YaRN's two numbers for when it is wanted."""
+    """What a context is made with: sizes in tokens, and YaRN's two numbers for when it is wanted.
+
+    `n_ctx` is the most that one sequence holds, `n_cells` what all of `n_sequences` hold together, shared cells counted once.
+    """
 
     n_ctx: int
     n_batch: int
@@ -36,10 +39,15 @@ class ContextShape:
     kv_type: KvType
     yarn_factor: float
     native_ctx: int
+    n_cells: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.n_cells:
+            object.__setattr__(self, "n_cells", self.n_ctx)
 
 
 class LlamaContext:
-    """Owns a llama_context. `shape.n_ctx` is for each of its sequences.
+    """Owns a llama_context, whose sequences share one unified KV cache.
 
     `on_node` is a ggml_backend_sched_eval_callback (ggml/include/ggml-backend.h), asked at each node of the graph. Raises LoadError.
     """
@@ -98,6 +106,28 @@ class LlamaContext:
         """Forget all but the first `n_tokens` of a sequence."""
         library().llama_memory_seq_rm(self._memory, sequence, n_tokens, -1)
 
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        """Let an empty sequence begin as another does, in the same cells (llama_kv_cache::seq_cp, src/llama-kv-cache.cpp)."""
+        library().llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+
+    def save(self, sequence: int) -> bytes:
+        """Keys and values of a sequence, with their positions."""
+        lib = library()
+        size_bytes = lib.llama_state_seq_get_size(self.handle, sequence)
+        buffer = (ctypes.c_uint8 * size_bytes)()
+        written_bytes = lib.llama_state_seq_get_data(self.handle, buffer, size_bytes, sequence)
+        if written_bytes != size_bytes:
+            raise DecodeError(f"llama.cpp saved {written_bytes:,} of the {size_bytes:,} bytes of a sequence. {take_log()}".rstrip())
+        return bytes(buffer)
+
+    def restore(self, sequence: int, state: bytes) -> None:
+        """Fill an empty sequence with what was saved; raises DecodeError and leaves it empty where that cannot be."""
+        lib = library()
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if lib.llama_state_seq_set_data(self.handle, buffer, len(state), sequence) != len(state):
+            self.truncate(sequence, 0)
+            raise DecodeError(f"llama.cpp could not restore a sequence from {len(state):,} bytes. {take_log()}".rstrip())
+
     def close(self) -> None:
         """Free the KV cache and the buffers."""
         if self.handle:
@@ -108,7 +138,8 @@ class LlamaContext:
 
 def _params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes struct
     params = library().llama_context_default_params()
-    params.n_ctx = shape.n_ctx * shape.n_sequences
+    params.n_ctx = shape.n_cells
+    params.kv_unified = True
     params.n_batch = shape.n_batch
     params.n_ubatch = min(shape.n_batch, 512)
     params.n_seq_max = shape.n_sequences

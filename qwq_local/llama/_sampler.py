@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qwq_local.backend import Draw
 from qwq_local.llama._library import library
 from qwq_local.settings import Sampling
 
@@ -21,9 +22,16 @@ class LlamaSampler:
         for link in _links(lib, sampling, seed, n_vocab, history_tokens):
             lib.llama_sampler_chain_add(self._chain, link)
 
-    def sample(self, batch_index: int) -> int:
+    def sample(self, batch_index: int) -> Draw:
         """Draw the next token; the chain remembers it (llama_sampler_sample accepts what it draws, src/llama-sampler.cpp)."""
-        return int(library().llama_sampler_sample(self._chain, self._context, batch_index))
+        return Draw(int(library().llama_sampler_sample(self._chain, self._context, batch_index)))
+
+    def accept(self, token: int) -> None:
+        """Let the penalties know of a token that was put there."""
+        library().llama_sampler_accept(self._chain, token)
+
+    def constrain(self) -> None:
+        """Nothing changes: there is no constraint."""
 
     def close(self) -> None:
         """Free the chain and its links."""

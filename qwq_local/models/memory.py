@@ -63,7 +63,7 @@ server that speaks RPC is taken to compute on a CPU.
 class ContextWish:
     """The context that memory is asked for.
 
-    `n_ctx` counts the tokens that each of `n_sequences` can hold; `n_batch` and `n_ubatch` the tokens of a batch and of what is computed
+    `n_ctx` counts the tokens that `n_sequences` can hold together, in one unified cache; `n_batch` and `n_ubatch` the tokens of a batch and of what is computed
     at once; `n_outputs` those of a batch that may want logits (`n_outputs_max` in include/llama.h), by default all.
 
     Raises SettingsError for what llama.cpp would refuse.
@@ -96,7 +96,7 @@ class ContextWish:
 
     @property
     def n_cells(self) -> int:
-        """Tokens that a sequence has room for, after rounding."""
+        """Tokens that there is room for, after rounding."""
         return -(-self.n_ctx // CELL_PADDING) * CELL_PADDING
 
 
@@ -124,7 +124,7 @@ def tensor_bytes_of(shape: ModelShape, quantization: str) -> dict[str, int]:
 
 def kv_layer_bytes(shape: ModelShape, context: ContextWish) -> int:
     """Bytes of the keys and values of one layer (`llama_kv_cache` in src/llama-kv-cache.cpp)."""
-    return 2 * _KV_TYPES[context.kv_type].row_bytes(shape.n_embd_kv) * context.n_cells * context.n_sequences
+    return 2 * _KV_TYPES[context.kv_type].row_bytes(shape.n_embd_kv) * context.n_cells
 
 
 def estimate(
@@ -272,12 +272,12 @@ def _gpu(name: str, kv_type: KvType) -> Device:
 
 def _batches(context: ContextWish) -> tuple[BatchShape, BatchShape]:
     """What buffers are made for: the largest batch, and a token of each sequence (`sched_reserve` in src/llama-context.cpp)."""
-    n_batch = min(context.n_ctx * context.n_sequences, context.n_batch)
+    n_batch = min(context.n_ctx, context.n_batch)
     n_tokens = min(n_batch, context.n_ubatch)
     largest = BatchShape(
         n_tokens=-(-n_tokens // context.n_sequences) * context.n_sequences,
         n_outputs=min(n_tokens, n_batch if context.n_outputs is None else context.n_outputs),
-        n_streams=context.n_sequences,
+        n_streams=1,
         n_cells=context.n_cells,
         flash_attention=context.flash_attention,
         cache_type=_KV_TYPES[context.kv_type],

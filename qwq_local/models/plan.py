@@ -78,7 +78,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class PlanWish:
-    """What the user says; None leaves it to the plan. `n_ctx` counts the tokens of one conversation, of `n_sequences` at once."""
+    """What the user says; None leaves it to the plan. `n_ctx` counts the tokens that `n_sequences` conversations share."""
 
     n_ctx: int | None = None
     kv_type: KvType | None = None
