@@ -63,8 +63,8 @@ server that speaks RPC is taken to compute on a CPU.
 class ContextWish:
     """The context that memory is asked for.
 
-    `n_ctx` counts the tokens that `n_sequences` can hold together, in one unified cache; `n_batch` and `n_ubatch` the tokens of a batch and of what is computed
-    at once; `n_outputs` those of a batch that may want logits (`n_outputs_max` in include/llama.h), by default all.
+    `n_ctx` counts the tokens that `n_sequences` can hold together, in one unified cache; `n_batch` and `n_ubatch` the tokens of a batch and
+    of what is computed at once; `n_outputs` those of a batch that may want logits (`n_outputs_max` in include/llama.h), by default all.
 
     Raises SettingsError for what llama.cpp would refuse.
     """
