@@ -150,7 +150,7 @@ def main(folder: Path, like: str, json_path: str | None, record_path: Path | Non
     """Go through the grid with none, one, two and three GPUs."""
     started_at = time.perf_counter()
     with rpc_servers(folder / "ggml-rpc-server", 3) as servers, tempfile.TemporaryDirectory() as ghosts:
-        oracle = MemoryOracle(folder, servers, repacks=like == "rpc")
+        oracle = MemoryOracle(folder, servers)
         # Changed as it is then, the RPC backend asks for an alignment that its servers do not give to weights.
         found = [*run_grid(oracle, like, Path(ghosts)), *(run_real(oracle, like) if like == "rpc" else ())]
         probed = list(run_probe(oracle, Path(ghosts))) if like == "rpc" else []

@@ -38,15 +38,14 @@ class Bytes(NamedTuple):
 class MemoryOracle:
     """A llama.cpp built with GGML_RPC=ON and shared libraries, which are in `folder`; `servers` are addresses such as 127.0.0.1:50052.
 
-    `repacks` False keeps weights on the host as they are in the file, as llama.cpp does where a GPU has pinned memory for them.
+    Weights on the host are kept as they are in the file: laid out for AMX they take more.
     """
 
-    def __init__(self, folder: Path, servers: Sequence[str] = (), *, repacks: bool = True) -> None:
+    def __init__(self, folder: Path, servers: Sequence[str] = ()) -> None:
         os.environ["LLAMA_CPP_LIB_PATH"] = str(folder)
         from qwq_local.llama._library import library
 
         self._lib = library()
-        self._repacks = repacks
         self._ggml, self._base, self._llama = (ctypes.CDLL(str(folder / f"lib{name}.so")) for name in ("ggml", "ggml-base", "llama"))
         self._base.ggml_backend_buft_name.restype = ctypes.c_char_p
         for function in (
@@ -69,7 +68,7 @@ class MemoryOracle:
         lib = self._lib
         params = lib.llama_model_default_params()
         params.no_alloc, params.load_mode, params.n_gpu_layers = not is_real, 0, n_gpu_layers
-        params.use_extra_bufts = self._repacks
+        params.use_extra_bufts = False
         split = (ctypes.c_float * lib.llama_max_devices())(*shares)
         devices = (ctypes.c_void_p * (len(shares) + 1))(*self._devices[: len(shares)], None)
         params.tensor_split, params.devices = split, ctypes.cast(devices, ctypes.c_void_p)

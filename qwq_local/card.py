@@ -35,6 +35,9 @@ END_THINK = "</think>"
 END_TOKENS = (IM_END, END_OF_TEXT)
 """An answer ends at either; a runtime that misses the second writes for ever (ollama issue 7967)."""
 
+CLOSING_SENTENCE = "\n\nI have thought about this long enough, and will now give the answer.\n"
+"""Put before `</think>` where a thought is closed from outside; cut short without a word, a model answers worse (llama.cpp PR 20297)."""
+
 # Standard instructions, appended to the question.
 MATH_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
 CHOICE_INSTRUCTION = "Please show your choice in the `answer` field with only the choice letter, e.g., " + '"answer": "C".'

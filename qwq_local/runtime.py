@@ -12,13 +12,16 @@ from typing import Any, Self, TypedDict, Unpack
 from qwq_local.backend import Backend, Rope
 from qwq_local.engine import (
     Answering,
+    Drawn,
     Event,
     Failed,
     Finished,
     FinishReason,
     Request,
+    RopeSwitched,
     Stream,
     Thinking,
+    ThoughtClosed,
     Timings,
     Usage,
     Worker,
@@ -31,6 +34,10 @@ from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import MAX_SEED, KvType, LoadSettings, RopeWish, Sampling, check_max_tokens
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking"]
+
+
+Progress = Thinking | Answering | Drawn | ThoughtClosed | RopeSwitched
+"""The events of an answer on its way."""
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -127,7 +134,8 @@ class QwQ:
                     raise event.error
                 if isinstance(event, Finished):
                     return self._reply("".join(parts[Thinking]), "".join(parts[Answering]), event)
-                parts[type(event)].append(event.text)
+                if isinstance(event, Thinking | Answering):
+                    parts[type(event)].append(event.text)
         raise AssertionError("a stream ends in a terminal event")
 
     def stream(
@@ -137,8 +145,8 @@ class QwQ:
         tools: Sequence[Mapping[str, Any]] | None = None,
         max_tokens: int | None = None,
         **sampling: Unpack[SamplingOptions],
-    ) -> Generator[Thinking | Answering | Finished]:
-        """Yield Thinking and Answering events as they come, and Finished at the end.
+    ) -> Generator[Progress | Finished]:
+        """Yield Thinking and Answering events as they come, what else a user should know of, and Finished at the end.
 
         `messages` are {"role", "content"} mappings, or one question as a string; `tools` are OpenAI's tool descriptions; `max_tokens`
         counts thoughts too; `sampling` takes the fields of `settings.Sampling`. Raises SettingsError, PromptError (ContextLengthError

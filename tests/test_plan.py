@@ -370,8 +370,9 @@ def test_last_true_finds_the_border(low: int, length: int, border: int) -> None:
     assert found == max(low, min(low + length, border))
 
 
-def test_the_plan_for_one_conversation_of_many_counts_them_all() -> None:
+def test_conversations_share_a_cache_and_cost_only_their_logits() -> None:
     machine = machine_of((), 64)
     one: Candidate = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192))
     four = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192, n_sequences=4))
-    assert four.memory[0].kv_bytes == 4 * one.memory[0].kv_bytes
+    assert four.memory[0].kv_bytes == one.memory[0].kv_bytes
+    assert four.memory[0].compute_bytes - one.memory[0].compute_bytes == 3 * 4 * QWQ_32B.n_vocab

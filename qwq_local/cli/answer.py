@@ -13,7 +13,7 @@ from typing import Any
 from qwq_local.cli.terminal import AnswerPrinter, LoadingBar, notice
 from qwq_local.errors import QwqError
 from qwq_local.prompt import Message
-from qwq_local.runtime import Finished, QwQ, Reply
+from qwq_local.runtime import Answering, Finished, QwQ, Reply, Thinking
 from qwq_local.settings import Sampling, check_max_tokens
 
 
@@ -59,7 +59,7 @@ def _print_answer(qwq: QwQ, messages: Sequence[Message], max_tokens: int | None,
             for event in events:
                 if isinstance(event, Finished):
                     end = event
-                else:
+                elif isinstance(event, Thinking | Answering):
                     printer.show(event)
         finally:
             printer.finish(end)

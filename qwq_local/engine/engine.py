@@ -1,134 +1,215 @@
-"""The one loop: read a batch, draw a token for every job whose prompt is read, tell what became of it."""
+"""The one loop: read a batch, draw a token for every job whose tokens are read, tell what became of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import count
 
-from qwq_local import card
-from qwq_local.backend import Backend, InterruptedDecodeError
-from qwq_local.engine.request import Event, Failed, Finished, FinishReason, Request, Timings, Usage
+from qwq_local.backend import Backend, InterruptedDecodeError, Rope
+from qwq_local.engine.ahead import ReadAhead
+from qwq_local.engine.cache import KvCache, SavedPrefix
+from qwq_local.engine.pace import Pace
+from qwq_local.engine.reply import Reply
+from qwq_local.engine.request import Event, Failed, Finished, FinishReason, Request, RopeSwitched, Timings, Usage
 from qwq_local.engine.scheduler import Job, Scheduler, Share
-from qwq_local.engine.thinking import ThinkMarkers, Transcript
-from qwq_local.errors import ContextLengthError, DecodeError
+from qwq_local.engine.snapshot import Counters, Snapshot
+from qwq_local.engine.thinking import ThinkMarkers
+from qwq_local.errors import ContextLengthError, DecodeError, QwqError
 
 JobEvent = tuple[int, Event]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How an engine shares its model.
+
+    `n_parallel` requests run at once (by default as many as the backend has sequences); `spill_bytes` of host memory keep the prefixes that
+    had to leave the KV cache; prompts are read in pieces of about `step_seconds` while somebody writes.
+    """
+
+    n_parallel: int | None = None
+    spill_bytes: int = 2**30
+    step_seconds: float = 0.5
+
+
+DEFAULTS = EngineSettings()
 
 
 class Engine:
     """Runs requests on a backend, one `step` at a time, from one thread. `clock` reads seconds."""
 
-    def __init__(self, backend: Backend, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, backend: Backend, settings: EngineSettings = DEFAULTS, clock: Callable[[], float] = time.perf_counter) -> None:
         self._backend = backend
         self._clock = clock
         self._ids = count()
-        self._scheduler = Scheduler(backend.n_sequences)
+        self._cache = KvCache(backend, settings.spill_bytes)
+        self._scheduler = Scheduler(self._cache, min(settings.n_parallel or backend.n_sequences, backend.n_sequences))
+        self._ahead = ReadAhead(backend, self._cache)
+        self._pace = Pace(settings.step_seconds)
         self._jobs: dict[int, Job] = {}
-        markers = backend.vocabulary.markers
-        self._think = ThinkMarkers(markers.get(card.THINK), markers.get(card.END_THINK))
+        self._think = ThinkMarkers.of(backend.vocabulary)
+        self._counters = Counters()
 
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self._jobs
+        return not self._jobs and not self._ahead
+
+    @property
+    def is_reading_ahead(self) -> bool:
+        """Whether all that is done could as well be done later."""
+        return not self._jobs and bool(self._ahead)
 
     def require_room(self, request: Request) -> None:
         """Raise ContextLengthError where a prompt leaves no room for an answer; callable from any thread."""
-        n_ctx = min(request.n_ctx, self._backend.n_ctx)
+        n_ctx = self._room(max(request.n_ctx, request.n_ctx_yarn))
         if len(request.prompt) >= n_ctx:
             raise ContextLengthError(len(request.prompt), n_ctx)
 
     def submit(self, request: Request) -> int:
-        """Queue a request and return its id. Raises ContextLengthError."""
+        """Queue a request and return its id. Raises ContextLengthError, and ConstraintError where nothing can fit its constraint."""
         self.require_room(request)
-        transcript = Transcript(self._think, opens_thinking=request.opens_thinking)
-        job = Job(next(self._ids), request, transcript, self._clock())
-        job.unread.extend(request.prompt)
+        sampler = self._backend.new_sampler(request.sampling, request.seed, request.constraint)
+        limit = self._room(max(request.n_ctx, request.n_ctx_yarn)) - len(request.prompt)
+        reply = Reply(request, min(limit, request.max_tokens or limit), sampler, self._backend.vocabulary, self._think)
+        tokens = [*request.prompt, *reply.take_tokens()]
+        job = Job(next(self._ids), request, reply, self._clock(), self._room(request.n_ctx), request.rope, tokens)
         self._jobs[job.id] = job
-        self._scheduler.waiting.append(job)
+        self._scheduler.wait(job)
         return job.id
 
     def cancel(self, job_id: int) -> list[JobEvent]:
         """End a request; one that has ended already is left alone."""
         return self._finish(self._jobs[job_id], "cancelled") if job_id in self._jobs else []
 
+    def answer_now(self, job_id: int) -> list[JobEvent]:
+        """Close the thought of a request, so that it answers from what it has; one that does not think is left alone."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return []
+        job.reply.close_thought("asked")
+        return self._continue(job)
+
+    def preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
+        """Read what a later request will begin with, while there is nothing else to do."""
+        self._ahead.add(tokens, rope)
+
     def fail_all(self, error: Exception) -> list[JobEvent]:
         """End every request with an error."""
         return [event for job in list(self._jobs.values()) for event in self._fail(job, error)]
 
+    def saved_prefixes(self, most_bytes: int) -> Iterable[SavedPrefix]:
+        """What the cache holds that is worth keeping beyond this engine's life; nothing may run."""
+        return self._cache.saved(most_bytes)
+
+    def take_prefixes(self, prefixes: Iterable[SavedPrefix]) -> None:
+        """Let requests begin with what an earlier engine of the same model and KV type has read."""
+        self._cache.take(prefixes)
+
+    def snapshot(self) -> Snapshot:
+        """The numbers of this moment."""
+        scheduler, cache = self._scheduler, self._cache
+        jobs, cells = (len(scheduler.running), len(scheduler.waiting)), (cache.n_used, self._backend.n_cells)
+        return self._counters.snapshot(jobs, cells, scheduler.n_set_aside, cache.n_reused_tokens, self._backend.rope)
+
     def step(self) -> list[JobEvent]:
         """Read one batch and return the events that came of it."""
+        if over := [job for job in self._scheduler.waiting if job.reply.ended]:  # what was put there was all that it may have
+            return [event for job in over for event in self._continue(job)]
+        if self._jobs:
+            self._ahead.pause()
         self._admit()
-        tokens, shares = self._scheduler.next_batch(self._backend.n_batch)
+        tokens, shares = self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill)
         if not tokens:
+            self._ahead.step(self._pace.n_prefill)
             return []
+        started_at = self._clock()
         try:
             self._backend.decode(tokens)
         except InterruptedDecodeError:
-            self._forget_unfinished(shares)
+            self._forget_unread(shares)
             return []
         except DecodeError as error:
+            self._forget_unread(shares)
             return [event for share in shares for event in self._fail(share.job, error)]
+        self._note(shares, len(tokens), self._clock() - started_at)
         return [event for share in shares for event in self._advance(share)]
 
     def _admit(self) -> None:
         rope = self._scheduler.wanted_rope
         if rope is not None:
-            self._backend.use_rope(rope)
+            self._ahead.pause()
+            self._cache.use_rope(rope)
         for job in self._scheduler.admit(self._backend.rope):
-            job.admitted_at = self._clock()
-            job.sampler = self._backend.new_sampler(job.request.sampling, job.request.seed)
-            self._backend.truncate(job.slot, 0)
+            if job.admitted_at is None:
+                job.admitted_at, job.n_cached = self._clock(), min(job.n_read, len(job.request.prompt))
 
-    def _forget_unfinished(self, shares: list[Share]) -> None:
-        """After an interrupt a part of the batch may stand in the cache: each job goes back to where it was, and reads again."""
+    def _forget_unread(self, shares: Iterable[Share]) -> None:
+        """After a decode that was ended, a part of its batch may stand in the cache: each job goes back to where it was."""
         for share in shares:
-            self._backend.truncate(share.job.slot, share.job.read_tokens)
+            self._cache.forget_unread(share.job.sequence)
+
+    def _note(self, shares: list[Share], n_tokens: int, seconds: float) -> None:
+        self._pace.note(n_tokens, seconds)
+        self._counters.note_batch(n_tokens, sum(share.draws_at is not None for share in shares), seconds)
+        for share in shares:
+            job = share.job
+            self._cache.append(job.sequence, job.tokens[job.n_read : job.n_read + share.n_tokens])
+            job.n_read += share.n_tokens
 
     def _advance(self, share: Share) -> list[JobEvent]:
         job = share.job
-        for _ in range(share.n_tokens):
-            job.unread.popleft()
-        job.read_tokens += share.n_tokens
         if share.draws_at is None:
             return []
-        assert job.sampler is not None, "a running job has a sampler"
-        token = job.sampler.sample(share.draws_at).token
-        if not job.drawn_tokens:
+        if job.first_token_at is None:
             job.first_token_at = self._clock()
-        job.drawn_tokens += 1
-        return self._take(job, token)
+            self._counters.note_first_token(job.first_token_at - job.submitted_at)
+        try:
+            job.reply.draw(share.draws_at)
+        except QwqError as error:
+            return self._fail(job, error)
+        return self._continue(job)
 
-    def _take(self, job: Job, token: int) -> list[JobEvent]:
-        vocabulary = self._backend.vocabulary
-        if token in vocabulary.end_tokens:
-            return self._finish(job, "stop")
-        events: list[JobEvent] = [(job.id, event) for event in job.transcript.push(token, vocabulary.piece(token))]
-        is_full = job.read_tokens + 1 >= min(job.request.n_ctx, self._backend.n_ctx)
-        if is_full or job.drawn_tokens == job.request.max_tokens:
-            return events + self._finish(job, "length")
-        job.unread.append(token)
-        return events
+    def _continue(self, job: Job) -> list[JobEvent]:
+        """Take over what the reply has grown by."""
+        job.tokens.extend(job.reply.take_tokens())
+        events: list[JobEvent] = [(job.id, event) for event in job.reply.take_events()]
+        if job.reply.ended:
+            return events + self._finish(job, job.reply.ended)
+        return events if len(job.tokens) < job.n_ctx else [*events, self._outgrow(job)]
+
+    def _outgrow(self, job: Job) -> JobEvent:
+        """Go on under YaRN, where there is room for more: everything is read again."""
+        if job.id in self._scheduler.running:
+            self._scheduler.set_aside(job)
+        job.rope, job.n_ctx = "yarn", self._room(job.request.n_ctx_yarn)
+        return job.id, RopeSwitched("yarn")
+
+    def _room(self, n_ctx: int) -> int:
+        return min(n_ctx, self._backend.n_ctx, self._backend.n_cells)
 
     def _finish(self, job: Job, reason: FinishReason) -> list[JobEvent]:
-        rest: list[JobEvent] = [(job.id, event) for event in job.transcript.close()]
+        job.reply.close()
+        rest: list[JobEvent] = [(job.id, event) for event in job.reply.take_events()]
         now = self._clock()
         admitted = job.admitted_at or now
         first = job.first_token_at or now
         timings = Timings(admitted - job.submitted_at, first - admitted, now - first)
-        usage = Usage(len(job.request.prompt), job.drawn_tokens, job.transcript.reasoning_tokens)
+        usage = Usage(len(job.request.prompt), job.reply.n_written, job.reply.reasoning_tokens, job.n_cached)
+        self._counters.note_end(reason, usage)
         self._drop(job)
-        return [*rest, (job.id, Finished(reason, usage, timings, job.request.rope, job.request.seed))]
+        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed))]
 
     def _fail(self, job: Job, error: Exception) -> list[JobEvent]:
+        self._counters.note_failure()
         self._drop(job)
         return [(job.id, Failed(error))]
 
     def _drop(self, job: Job) -> None:
-        if job.slot >= 0:
-            self._backend.truncate(job.slot, 0)
-        if job.sampler:
-            job.sampler.close()
-        self._scheduler.release(job)
+        # What was thought is never sent again, and what was answered is sent without the thought before it.
+        kept = min(job.n_read, len(job.request.prompt)) if job.request.opens_thinking else job.n_read
+        self._scheduler.release(job, kept)
+        job.reply.free()
         del self._jobs[job.id]

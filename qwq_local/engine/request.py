@@ -8,17 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qwq_local.backend import Rope
+from qwq_local.backend import Constraint, Draw, Rope
 from qwq_local.settings import Sampling
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "repetition", "cancelled"]
 
 
 @dataclass(frozen=True)
 class Request:
     """One prompt to answer.
 
-    `n_ctx` is the number of tokens prompt and answer may fill together; `max_tokens` limits the answer, thoughts included.
+    `n_ctx` is the number of tokens prompt and answer may fill together. An answer that outgrows it under native scaling goes on under YaRN
+    where `n_ctx_yarn` is more. `max_tokens` limits the answer, thoughts included; `think_tokens` limits what is drawn of the thought, which
+    is then closed and answered from. `stop` are texts that end the answer, `constraint` is what it must look like; both leave the thought
+    alone. `stops_repetition`: a thought that repeats itself is closed, an answer that does is ended.
     """
 
     prompt: tuple[int, ...]
@@ -28,15 +31,24 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
     max_tokens: int | None = None
+    n_ctx_yarn: int = 0
+    think_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    constraint: Constraint | None = None
+    stops_repetition: bool = True
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Counts of tokens; reasoning tokens are among the completion tokens, and the end token counts."""
+    """Counts of tokens; reasoning tokens are among the completion tokens, and the end token counts.
+
+    `cached_tokens` are those of the prompt that stood in the KV cache already.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    cached_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -73,6 +85,28 @@ class Answering:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A token with its logarithmic probability, where the request wants them; comes before the text that it makes certain."""
+
+    draw: Draw
+    piece: bytes
+
+
+@dataclass(frozen=True)
+class ThoughtClosed:
+    """The thought was closed from outside: its budget was spent, it repeated itself, or an answer was asked for."""
+
+    why: Literal["budget", "repetition", "asked"]
+
+
+@dataclass(frozen=True)
+class RopeSwitched:
+    """From here on the request is read under this scaling: it has outgrown the native context."""
+
+    rope: Rope
+
+
+@dataclass(frozen=True)
 class Finished:
     """The request is done: `reason` tells how it ended."""
 
@@ -90,4 +124,4 @@ class Failed:
     error: Exception
 
 
-Event = Thinking | Answering | Finished | Failed
+Event = Thinking | Answering | Drawn | ThoughtClosed | RopeSwitched | Finished | Failed

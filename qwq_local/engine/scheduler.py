@@ -1,39 +1,49 @@
-"""Who is read next: first come, first served, and everyone's next token before anyone's prompt. Pure."""
+"""Who is read next (pure): first come, first served; everyone's next token before anyone's prompt; the youngest makes room."""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
-from qwq_local.backend import BatchToken, Rope, Sampler
+from qwq_local.backend import BatchToken, Rope
+from qwq_local.engine.cache import KvCache, common_prefix
+from qwq_local.engine.reply import Reply
 from qwq_local.engine.request import Request
-from qwq_local.engine.thinking import Transcript
+
+RESERVE_CELLS: Final = 16
+"""Left free for each job that runs when another is admitted, so that it is not set aside at once."""
+WORTH_WAITING_FOR: Final = 32
+"""Tokens; a shorter beginning that another job is about to read is read twice."""
 
 
 @dataclass(eq=False)
 class Job:
     """A request on its way.
 
-    `unread` are the tokens still to be read, `read_tokens` counts those in the KV cache; a job draws a token when nothing is unread.
-    Times are readings of the engine's clock, in seconds.
+    `tokens` are the prompt and what was written after it, `n_read` of them are in the KV cache; a job draws when all are. `n_cached` of the
+    prompt were there when it began. Times are readings of the engine's clock, in seconds.
     """
 
     id: int
     request: Request
-    transcript: Transcript
+    reply: Reply
     submitted_at: float
-    unread: deque[int] = field(default_factory=deque)
-    read_tokens: int = 0
-    drawn_tokens: int = 0
-    slot: int = -1
-    sampler: Sampler | None = None
-    admitted_at: float = 0.0
-    first_token_at: float = 0.0
+    n_ctx: int
+    rope: Rope
+    tokens: list[int]
+    n_read: int = 0
+    n_cached: int = 0
+    sequence: int = -1
+    served_in: int = 0
+    admitted_at: float | None = None
+    first_token_at: float | None = None
 
     @property
-    def is_decoding(self) -> bool:
-        """Whether the prompt is read and tokens are being drawn."""
-        return self.drawn_tokens > 0
+    def n_unread(self) -> int:
+        """Tokens that are not in the KV cache yet."""
+        return len(self.tokens) - self.n_read
 
 
 @dataclass(frozen=True)
@@ -46,48 +56,119 @@ class Share:
 
 
 class Scheduler:
-    """Keeps the waiting and the running jobs; `n_slots` can run at once."""
+    """Keeps the waiting and the running jobs; `n_parallel` can run at once."""
 
-    def __init__(self, n_slots: int) -> None:
-        self.waiting: deque[Job] = deque()
+    def __init__(self, cache: KvCache, n_parallel: int) -> None:
+        self.waiting: list[Job] = []
         self.running: dict[int, Job] = {}
-        self._free_slots = list(reversed(range(n_slots)))
+        self.n_set_aside = 0
+        self._cache = cache
+        self._n_parallel = n_parallel
+        self._n_batches = 0
+        self._alike: dict[tuple[int, int], int] = {}
 
     @property
     def wanted_rope(self) -> Rope | None:
-        """The scaling of the longest-waiting job, when nothing runs that would lose its cache by a switch."""
-        return self.waiting[0].request.rope if self.waiting and not self.running else None
+        """The scaling of the oldest waiting job, when nothing runs that would lose its cache by a switch."""
+        return self.waiting[0].rope if self.waiting and not self.running else None
+
+    def wait(self, job: Job) -> None:
+        """Put a job in line, behind those that came before it."""
+        insort(self.waiting, job, key=lambda each: each.id)
 
     def admit(self, rope: Rope) -> list[Job]:
-        """Give free slots to waiting jobs, in order; a job of another scaling holds up those behind it, so that it gets its turn."""
-        admitted = []
-        while self.waiting and self._free_slots and self.waiting[0].request.rope == rope:
-            job = self.waiting.popleft()
-            job.slot = self._free_slots.pop()
-            self.running[job.slot] = job
+        """Let waiting jobs run, in their order.
+
+        One that does not fit yet, or is of another scaling, holds up those behind it, so that it gets its turn. One whose beginning is
+        about to be read by another waits for that, and holds up nobody.
+        """
+        admitted: list[Job] = []
+        for job in list(self.waiting):
+            if len(self.running) == self._n_parallel or not self._cache.has_sequence or job.rope != rope or not self._fits(job):
+                break
+            if self._awaits_its_beginning(job):
+                continue
+            self.waiting.remove(job)
+            job.sequence, job.n_read = self._cache.open(job.tokens)
+            self.running[job.id] = job
             admitted.append(job)
         return admitted
 
-    def release(self, job: Job) -> None:
-        """Take a job out, running or waiting."""
-        if job.slot >= 0:
-            del self.running[job.slot]
-            self._free_slots.append(job.slot)
-            job.slot = -1
-        else:
-            self.waiting.remove(job)
+    def next_batch(self, n_batch: int, n_prefill: int) -> tuple[list[BatchToken], list[Share]]:
+        """The tokens to read next, at most `n_batch`, and what each job's part of them is.
 
-    def next_batch(self, n_batch: int) -> tuple[list[BatchToken], list[Share]]:
-        """The tokens to read next, at most `n_batch`, and what each job's part of them is."""
+        Where somebody writes, at most `n_prefill` tokens of prompts are read beside.
+        """
+        self._make_room()
+        self._n_batches += 1
+        order = sorted(self.running.values(), key=lambda job: (job.served_in, job.id))[:n_batch]
+        grants = {job.id: 1 for job in order}
+        self._grant_more([job for job in order if job.n_unread > 1], grants, n_batch, n_prefill)
         tokens: list[BatchToken] = []
         shares: list[Share] = []
-        for job in sorted(self.running.values(), key=lambda job: (not job.is_decoding, job.id)):
-            n_tokens = min(len(job.unread), n_batch - len(tokens))
-            if not n_tokens:
-                continue
-            is_last = n_tokens == len(job.unread)
-            for i in range(n_tokens):
-                draws = is_last and i == n_tokens - 1
-                tokens.append(BatchToken(job.unread[i], job.read_tokens + i, job.slot, wants_logits=draws))
+        for job in order:
+            n_tokens = grants[job.id]
+            is_last = n_tokens == job.n_unread
+            tokens.extend(
+                BatchToken(job.tokens[i], i, job.sequence, wants_logits=i == len(job.tokens) - 1)
+                for i in range(job.n_read, job.n_read + n_tokens)
+            )
             shares.append(Share(job, n_tokens, len(tokens) - 1 if is_last else None))
+            job.served_in = self._n_batches
         return tokens, shares
+
+    def set_aside(self, job: Job) -> None:
+        """Let a running job wait; what it has read becomes idle, and is found again if its cells are not needed."""
+        self.n_set_aside += 1
+        self._stop_running(job)
+        self.wait(job)
+
+    def release(self, job: Job, kept_tokens: int | None = None) -> None:
+        """Take a job out, running or waiting; its first tokens (by default all that were read) stay in the cache as idle."""
+        if job.id in self.running:
+            self._stop_running(job, kept_tokens)
+        else:
+            self.waiting.remove(job)
+        self._alike = {pair: n for pair, n in self._alike.items() if job.id not in pair}
+
+    def _stop_running(self, job: Job, kept_tokens: int | None = None) -> None:
+        self._cache.retire(job.sequence, kept_tokens)
+        del self.running[job.id]
+        job.sequence, job.n_read = -1, 0
+
+    def _fits(self, job: Job) -> bool:
+        """Whether there are cells for all that a job has to read, beside those that run; alone it always fits."""
+        if not self.running:
+            return True
+        needed = len(job.tokens) - self._cache.live_prefix(job.tokens) + RESERVE_CELLS * (len(self.running) + 1)
+        return needed <= self._cache.n_available
+
+    def _awaits_its_beginning(self, job: Job) -> bool:
+        readers = [each for each in self.running.values() if each.n_unread > 1]
+        return any(self._n_alike(job, reader) - reader.n_read >= WORTH_WAITING_FOR for reader in readers)
+
+    def _n_alike(self, job: Job, reader: Job) -> int:
+        """How many tokens both begin with; all but the last of a job's can be taken over."""
+        pair = job.id, reader.id
+        if pair not in self._alike:
+            self._alike[pair] = min(common_prefix(job.tokens, reader.tokens), len(job.tokens) - 1)
+        return self._alike[pair]
+
+    def _make_room(self) -> None:
+        """Set the youngest aside until everyone who runs can read a token."""
+        while not self._cache.make_room(len(self.running)):
+            self.set_aside(self.running[max(self.running)])
+
+    def _grant_more(self, readers: Iterable[Job], grants: dict[int, int], n_batch: int, n_prefill: int) -> None:
+        """Divide what is left of a batch among those who read a prompt: equally, but nobody gets more than he has."""
+        in_order = sorted(readers, key=lambda job: job.n_unread)
+        left = n_batch - len(grants)
+        if len(in_order) < len(grants):
+            left = min(left, n_prefill)
+        wanted = min(left, sum(job.n_unread - 1 for job in in_order))
+        self._cache.make_room(len(grants) + wanted)
+        left = min(wanted, self._cache.n_free - len(grants))
+        for i, job in enumerate(in_order):
+            more = min(job.n_unread - 1, left // (len(in_order) - i))
+            grants[job.id] += more
+            left -= more

@@ -88,7 +88,7 @@ class LlamaBackend:
         """A sampler for one request. Raises ConstraintError."""
         if constraint is not None:
             raise ConstraintError("Answers cannot be constrained yet.")
-        return LlamaSampler(self._context.handle, sampling, seed, n_vocab=self.vocabulary.n_tokens, history_tokens=self.n_ctx)
+        return LlamaSampler(lambda: self._context.handle, sampling, seed, n_vocab=self.vocabulary.n_tokens, history_tokens=self.n_ctx)
 
     def truncate(self, sequence: int, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` of a sequence."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qwq_local.backend import Draw
@@ -12,10 +13,11 @@ from qwq_local.settings import Sampling
 class LlamaSampler:
     """Implements `qwq_local.backend.Sampler`: presence penalty, top_k, top_p, min_p, temperature, in QwQ's order.
 
-    `history_tokens` is how far the penalty looks back; `n_vocab` counts tokens.
+    `context` gives the llama_context of the last batch, which a switch of the scaling replaces; `history_tokens` is how far the penalty
+    looks back; `n_vocab` counts tokens.
     """
 
-    def __init__(self, context: Any, sampling: Sampling, seed: int, *, n_vocab: int, history_tokens: int) -> None:  # noqa: ANN401
+    def __init__(self, context: Callable[[], Any], sampling: Sampling, seed: int, *, n_vocab: int, history_tokens: int) -> None:
         lib = library()
         self._context = context
         self._chain: Any = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
@@ -24,7 +26,7 @@ class LlamaSampler:
 
     def sample(self, batch_index: int) -> Draw:
         """Draw the next token; the chain remembers it (llama_sampler_sample accepts what it draws, src/llama-sampler.cpp)."""
-        return Draw(int(library().llama_sampler_sample(self._chain, self._context, batch_index)))
+        return Draw(int(library().llama_sampler_sample(self._chain, self._context(), batch_index)))
 
     def accept(self, token: int) -> None:
         """Let the penalties know of a token that was put there."""
