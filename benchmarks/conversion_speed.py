@@ -43,12 +43,13 @@ class Cost:
 
 
 def run(*command: object) -> Cost:
-    """Run it from start to end, with nothing left to write from before."""
+    """Run it from start to when all that it wrote is on the disk, with nothing left to write from before."""
     os.sync()
     started_at = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([str(part) for part in command], stdout=said, stderr=said)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        os.sync()
         seconds = time.perf_counter() - started_at
         io = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
         _, status, usage = os.wait4(process.pid, 0)

@@ -1,0 +1,111 @@
+"""The programs that ours is measured against: llama.cpp's own server, and llama-cpp-python's, on loopback; only token ids are sent."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from qwq_local import card
+
+PATIENCE_SECONDS: Final = 300.0
+SAMPLING: Final = {"temperature": card.TEMPERATURE, "top_p": card.TOP_P, "top_k": card.TOP_K, "min_p": card.MIN_P}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server that answers at `url`; `path` takes a completion of token ids."""
+
+    url: str
+    path: str
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
+        """Send one request and wait for the whole answer."""
+        with self._open(path, body) as answer:
+            return json.loads(answer.read())
+
+    def first_token_seconds(self, prompt: Sequence[int], n_tokens: int) -> float:
+        """From sending a prompt to the first piece of a streamed answer; the rest of it is awaited too."""
+        started_at = time.perf_counter()
+        with self._open(self.path, self._body(prompt, n_tokens) | {"stream": True}) as answer:
+            answer.readline()
+            first = time.perf_counter() - started_at
+            answer.read()
+        return first
+
+    def tokens_per_second(self, prompts: Sequence[Sequence[int]], n_tokens: int) -> float:
+        """All prompts at once, so many tokens each."""
+        started_at = time.perf_counter()
+        with ThreadPoolExecutor(len(prompts)) as threads:
+            counts = list(threads.map(lambda prompt: self._count(prompt, n_tokens), prompts))
+        return sum(counts) / (time.perf_counter() - started_at)
+
+    def _count(self, prompt: Sequence[int], n_tokens: int) -> int:
+        answer = self.post(self.path, self._body(prompt, n_tokens))
+        return int(answer["tokens_predicted"] if "tokens_predicted" in answer else answer["usage"]["completion_tokens"])
+
+    def _body(self, prompt: Sequence[int], n_tokens: int) -> dict[str, Any]:
+        lengths = {"n_predict": n_tokens, "max_tokens": n_tokens, "ignore_eos": True, "cache_prompt": True}
+        return {"prompt": list(prompt), "samplers": ["top_k", "top_p", "temperature"], **lengths, **SAMPLING}
+
+    def _open(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - an open answer
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
+        return urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)  # noqa: S310 - a server of our own on loopback
+
+
+@contextmanager
+def llama_server(program: Path, model: Path, n_parallel: int, n_ctx: int, *options: object) -> Iterator[Peer]:
+    """llama.cpp's server with a unified KV cache of `n_ctx` tokens for `n_parallel` requests; extra buffers off, as `options` may say."""
+    flags = ["-np", n_parallel, "-c", n_ctx, "-t", 2, "-tb", 2, "-b", 512, "-ub", 512, "-fa", "on", "--kv-unified", "--no-webui", *options]
+    with _running([program, "-m", model, *flags], "/health") as url:
+        yield Peer(url, "/completion")
+
+
+@contextmanager
+def python_server(model: Path, n_ctx: int) -> Iterator[Peer]:
+    """llama-cpp-python's own server, which has one sequence."""
+    flags = ["--model", model, "--n_ctx", n_ctx, "--n_threads", 2, "--n_threads_batch", 2, "--n_batch", 512, "--flash_attn", "true"]
+    with _running([sys.executable, "-m", "llama_cpp.server", *flags], "/v1/models") as url:
+        yield Peer(url, "/v1/completions")
+
+
+@contextmanager
+def _running(command: Sequence[object], health: str) -> Iterator[str]:
+    port = _free_port()
+    with subprocess.Popen(
+        [*map(str, command), "--host", "127.0.0.1", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(server, url + health)
+            yield url
+        finally:
+            server.terminate()
+
+
+def _wait(server: subprocess.Popen[bytes], url: str) -> None:
+    ends_at = time.perf_counter() + PATIENCE_SECONDS
+    while time.perf_counter() < ends_at:
+        if server.poll() is not None:
+            raise RuntimeError(f"the server ended with {server.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - as above
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"{url} does not answer")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
