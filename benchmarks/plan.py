@@ -36,7 +36,7 @@ def row(name: str, plan: Plan, seconds: float) -> tuple[str | float, ...]:
         name,
         chosen.offer.quant,
         chosen.offer.loss,
-        f"{placement.gpu_layers}/{chosen.all_layers}",
+        f"{placement.gpu_layers}/{placement.all_layers}",
         f"{placement.n_ctx:,}",
         placement.kv_type,
         held,

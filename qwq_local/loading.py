@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from qwq_local.backend import DeviceMemory, Rope
-from qwq_local.configuration import find_folders
-from qwq_local.errors import LoadError, SettingsError
-from qwq_local.llama import ContextShape, LlamaBackend, Progress, list_devices
-from qwq_local.models import hardware, nvidia
+from qwq_local.backend import Rope
+from qwq_local.errors import SettingsError
+from qwq_local.llama import ContextShape, LlamaBackend, Progress
+from qwq_local.models import hardware
 from qwq_local.models.fit import choose, fit, shares_by_device
 from qwq_local.models.offers import offer_of_file, offers_here
 from qwq_local.models.placement import Placement
 from qwq_local.models.plan import Candidate, PlanWish, contexts
 from qwq_local.models.store import ModelFile, find, find_local
 from qwq_local.settings import KvType, LoadSettings
+from qwq_local.survey import Expectation, expect, known_machine, see_devices
 
 N_BATCH = 512
 
@@ -33,14 +33,7 @@ class LoadPlan:
     placement: Placement
     gpu_shares: tuple[int, ...]
     notice: str = ""
-
-
-def see_devices() -> tuple[tuple[DeviceMemory, ...], tuple[str, ...]]:
-    """The devices as llama.cpp sees them, and what is wrong where it sees none."""
-    try:
-        return list_devices(), ()
-    except (LoadError, OSError) as error:
-        return (), (f"llama.cpp cannot say which devices it has: {error}",)
+    expectation: Expectation | None = None
 
 
 def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
@@ -49,7 +42,7 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
     Raises SettingsError, ModelFileError, or DoesNotFitError where there is too little memory and `settings.force` is off.
     """
     devices, _ = see_devices()
-    machine = hardware.find_machine(devices, None, find_folders().models, cpu="", cards=nvidia.Report())
+    machine, cpu = known_machine(devices)
     wish = PlanWish(settings.n_ctx, settings.kv_type, settings.n_gpu_layers)
     if name is None:
         candidate = choose(machine, offers_here(), wish, force=settings.force)
@@ -60,7 +53,8 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
         require_context(file, settings)
         offer = offer_of_file(local.paths, local.quantization, file.name, file.longest_ctx)
         candidate = fit(machine, offer, wish, force=settings.force)
-    return LoadPlan(file, candidate.placement, shares_by_device(machine, candidate.placement, devices), _notice(candidate, wish))
+    shares = shares_by_device(machine, candidate.placement, devices)
+    return LoadPlan(file, candidate.placement, shares, _notice(candidate, wish), expect(candidate, machine, cpu))
 
 
 def _notice(candidate: Candidate, wish: PlanWish) -> str:

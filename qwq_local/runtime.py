@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict, Unpack
 
@@ -32,6 +32,7 @@ from qwq_local.loading import LoadPlan, apart, open_backend, plan_load
 from qwq_local.models.store import ModelFile
 from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import MAX_SEED, KvType, LoadSettings, RopeWish, Sampling, check_max_tokens
+from qwq_local.survey import Expectation
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking"]
 
@@ -71,8 +72,12 @@ class QwQ:
     `notices` are things about the model that its user should know.
     """
 
-    def __init__(self, model: ModelFile, backend: Backend, template: ChatTemplate, settings: LoadSettings) -> None:
+    def __init__(
+        self, model: ModelFile, backend: Backend, template: ChatTemplate, settings: LoadSettings, expectation: Expectation | None = None
+    ) -> None:
         self.model = model
+        self._expectation = expectation
+        self._company = _Company()
         self.notices: list[str] = []
         self._vocabulary = backend.vocabulary
         self._n_ctx = backend.n_ctx
@@ -114,7 +119,7 @@ class QwQ:
 
         plan, backend = apart(load, lambda made: made[1].close())
         template, notice = _choose_template(backend.chat_template, backend.vocabulary.markers)
-        qwq = cls(plan.file, backend, template, settings)
+        qwq = cls(plan.file, backend, template, settings, plan.expectation)
         qwq.notices.extend(text for text in (plan.notice, notice) if text)
         return qwq
 
@@ -128,10 +133,8 @@ class QwQ:
     ) -> Reply:
         """Answer a conversation, or a single question. Arguments and errors are those of `stream`."""
         parts: dict[type, list[str]] = {Thinking: [], Answering: []}
-        with closing(self._submit(messages, tools, max_tokens, Sampling(**sampling))) as events:
+        with closing(self.stream(messages, tools=tools, max_tokens=max_tokens, **sampling)) as events:
             for event in events:
-                if isinstance(event, Failed):
-                    raise event.error
                 if isinstance(event, Finished):
                     return self._reply("".join(parts[Thinking]), "".join(parts[Answering]), event)
                 if isinstance(event, Thinking | Answering):
@@ -152,10 +155,12 @@ class QwQ:
         counts thoughts too; `sampling` takes the fields of `settings.Sampling`. Raises SettingsError, PromptError (ContextLengthError
         where the prompt does not fit) or DecodeError. Leaving the loop early cancels the answer.
         """
-        with closing(self._submit(messages, tools, max_tokens, Sampling(**sampling))) as events:
+        with closing(self._submit(messages, tools, max_tokens, Sampling(**sampling))) as events, self._company.visit() as visit:
             for event in events:
                 if isinstance(event, Failed):
                     raise event.error
+                if isinstance(event, Finished) and visit.is_alone:
+                    self._learn(event)
                 yield event
 
     def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
@@ -216,8 +221,40 @@ class QwQ:
         if prompt_tokens >= n_ctx:
             raise ContextLengthError(prompt_tokens, n_ctx, self.model.native_ctx if native_only else self.model.longest_ctx)
 
+    def _learn(self, end: Finished) -> None:
+        if self._expectation and end.reason != "cancelled":
+            usage = end.usage
+            n_filled = usage.prompt_tokens + usage.completion_tokens // 2
+            self._expectation.learn(usage.completion_tokens, end.timings.decode_seconds, n_filled)
+
     def _reply(self, reasoning: str, content: str, end: Finished) -> Reply:
         return Reply(self.model.name, reasoning, content, end.reason, end.usage, end.timings, end.rope, end.seed)
+
+
+@dataclass(eq=False)
+class _Visit:
+    is_alone: bool
+
+
+class _Company:
+    """Tells the answers that were never beside another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._present: set[_Visit] = set()
+
+    @contextmanager
+    def visit(self) -> Iterator[_Visit]:
+        with self._lock:
+            visit = _Visit(is_alone=not self._present)
+            for other in self._present:
+                other.is_alone = False
+            self._present.add(visit)
+        try:
+            yield visit
+        finally:
+            with self._lock:
+                self._present.remove(visit)
 
 
 def choose_rope(wish: RopeWish, prompt_tokens: int, max_tokens: int | None, native_ctx: int, n_ctx: int) -> Rope:

@@ -110,7 +110,7 @@ def test_the_page_shows_machine_choice_bars_and_the_others() -> None:
 def test_this_machine_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = plan()
     assert found["hardware"]["ram_available_bytes"] > 0
-    monkeypatch.setattr("qwq_local.loading.list_devices", lambda: (DeviceMemory("CUDA0", "a card", "gpu", 48 * GIB, 48 * GIB),))
+    monkeypatch.setattr("qwq_local.survey.list_devices", lambda: (DeviceMemory("CUDA0", "a card", "gpu", 48 * GIB, 48 * GIB),))
     assert plan()["chosen"]["quant"] == "Q8_0"
     assert plan("--bandwidth", "100")["chosen"]["quant"] == "Q8_0"
     assert [device["name"] for device in plan("--vram", "24")["hardware"]["devices"]] == ["GPU0", "CPU"]
@@ -120,7 +120,7 @@ def test_devices_that_cannot_be_asked_for_become_a_note(monkeypatch: pytest.Monk
     def fail() -> tuple[DeviceMemory, ...]:
         raise OSError("no library")
 
-    monkeypatch.setattr("qwq_local.loading.list_devices", fail)
+    monkeypatch.setattr("qwq_local.survey.list_devices", fail)
     assert "no library" in plan()["hardware"]["notes"][0]
     assert "no library" in text()
 

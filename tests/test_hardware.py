@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +7,9 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qwq_local.backend import DeviceMemory
-from qwq_local.models import cgroup, hardware, measured, nvidia
+from qwq_local.models import cgroup, hardware, nvidia
 from qwq_local.models.bandwidth import TYPICAL_RAM_BANDWIDTH
 from qwq_local.models.machine import GIB
 
@@ -119,9 +116,10 @@ def test_free_disk_is_told_for_folders_that_are_not_there_yet(tmp_path: Path) ->
 
 
 def test_this_machine_is_found(tmp_path: Path) -> None:
-    machine = hardware.find_machine([], 2e10, tmp_path, cpu="", cards=nvidia.Report())
+    machine = hardware.find_machine([], {"F32": 2e10, "Q4_K": 1e10}, tmp_path, cpu="", cards=nvidia.Report())
     assert machine.ram_total_bytes >= machine.ram_available_bytes > 0
     assert machine.ram_bandwidth == 2e10
+    assert machine.cpu_rates["Q4_K"] == 1e10
     assert machine.cores is not None
     assert machine.notes == ()
 
@@ -132,7 +130,7 @@ def test_queries_that_fail_become_notes(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(psutil, "virtual_memory", fail)
     monkeypatch.setattr("shutil.disk_usage", fail)
-    machine = hardware.find_machine([], None, tmp_path, cpu="", cards=nvidia.Report())
+    machine = hardware.find_machine([], {}, tmp_path, cpu="", cards=nvidia.Report())
     assert machine.ram_available_bytes == machine.ram_total_bytes == 0
     assert machine.disk_free_bytes is None
     assert machine.ram_bandwidth == TYPICAL_RAM_BANDWIDTH
@@ -170,7 +168,7 @@ def test_apples_gpu_shares_the_ram_and_is_as_fast_as_its_chip() -> None:
 
 
 def test_a_card_that_llama_cpp_does_not_see_is_noted(tmp_path: Path) -> None:
-    machine = hardware.find_machine([], 1e10, tmp_path, cpu="", cards=nvidia.Report("580", (CARD,), ("Process 7 holds 2.0 GiB.",)))
+    machine = hardware.find_machine([], {}, tmp_path, cpu="", cards=nvidia.Report("580", (CARD,), ("Process 7 holds 2.0 GiB.",)))
     assert machine.gpus == ()
     assert machine.notes[0] == "Process 7 holds 2.0 GiB."
     assert "without CUDA" in machine.notes[1]
@@ -178,7 +176,7 @@ def test_a_card_that_llama_cpp_does_not_see_is_noted(tmp_path: Path) -> None:
 
 def test_a_gpu_without_free_memory_is_left_out_with_a_note(tmp_path: Path) -> None:
     full = DeviceMemory("CUDA0", CARD.name, "gpu", 24 * GIB, GIB)
-    machine = hardware.find_machine([full], 1e10, tmp_path, cpu="", cards=nvidia.Report("580", (CARD,)))
+    machine = hardware.find_machine([full], {}, tmp_path, cpu="", cards=nvidia.Report("580", (CARD,)))
     assert machine.gpus == ()
     assert machine.notes == ("CUDA0 (NVIDIA GeForce RTX 3090) is left out: it has too little free memory.",)
 
@@ -274,64 +272,3 @@ def test_a_driver_that_does_not_tell_processes_is_believed_otherwise() -> None:
 
 def test_the_real_library_answers_or_is_absent() -> None:
     assert isinstance(nvidia.ask(), nvidia.Report)
-
-
-def test_the_rams_bandwidth_can_be_measured() -> None:
-    assert 1e8 < measured.measure_ram_bandwidth(2) < 1e13
-
-
-def test_the_rams_bandwidth_is_the_best_of_the_first_measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = iter([3e9, 1e9, 7e9, 5e9, 5e9])
-    monkeypatch.setattr(measured, "measure_ram_bandwidth", lambda _: next(rates))
-    found = [measured.ram_bandwidth(tmp_path / "new", "cpu", 2) for _ in range(7)]
-    assert found == [3e9, 3e9, 7e9, 7e9, 7e9, 7e9, 7e9]
-
-
-def test_what_was_measured_elsewhere_does_not_count(tmp_path: Path) -> None:
-    measured.write(tmp_path, measured.Measurements("one", 5e9, 1, {"cpu": (0.9,)}))
-    assert measured.read(tmp_path, "one").ram_bandwidth == 5e9
-    assert measured.read(tmp_path, "other") == measured.Measurements("other")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "null",
-        "{}",
-        '{"cpu": "c", "ram_bandwidth": "fast", "ram_rounds": 1, "ratios": {}}',
-        '{"cpu": "c", "ram_bandwidth": NaN, "ram_rounds": 1, "ratios": {}}',
-        '{"cpu": "c", "ram_bandwidth": -1, "ram_rounds": 1, "ratios": {}}',
-        '{"cpu": "c", "ram_bandwidth": 1, "ram_rounds": 1, "ratios": []}',
-        '{"cpu": "c", "ram_bandwidth": 1, "ram_rounds": 1, "ratios": {"cpu": [1e9]}}',
-        '{"cpu": "c", "ram_bandwidth": 1, "ram_rounds": 1, "ratios": {"cpu": [null]}}',
-    ],
-)
-def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / measured.FILE_NAME).write_text(text)
-    assert measured.read(tmp_path, "c") == measured.Measurements("c")
-
-
-def test_a_folder_that_cannot_be_written_costs_only_the_record(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert not measured.write(tmp_path / "file" / "folder", measured.Measurements("c", 1e9))
-
-
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=30))
-def test_predictions_are_corrected_by_the_median_of_the_last_that_can_be(ratios: list[float]) -> None:
-    found = measured.Measurements("c")
-    for ratio in ratios:
-        found = measured.with_ratio(found, "cpu", ratio)
-    kept = [ratio for ratio in ratios if measured.LEAST_RATIO <= ratio <= measured.MOST_RATIO][-measured.KEPT_RATIOS :]
-    assert list(found.ratios.get("cpu", ())) == kept
-    assert found.corrections.keys() == ({"cpu"} if kept else set())
-    if kept:
-        assert min(kept) <= found.corrections["cpu"] <= max(kept)
-
-
-def test_ratios_are_kept_in_the_file(tmp_path: Path) -> None:
-    found = measured.with_ratio(measured.Measurements("c", 2e10), "gpu", 0.8)
-    assert measured.write(tmp_path, found)
-    assert measured.read(tmp_path, "c").corrections == {"gpu": 0.8}
-    assert json.loads((tmp_path / measured.FILE_NAME).read_text())["ram_bandwidth"] == 2e10

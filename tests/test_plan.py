@@ -18,13 +18,13 @@ from qwq_local.models.bandwidth import (
 )
 from qwq_local.models.fit import choose, fit
 from qwq_local.models.machine import DEVICE_RESERVE_BYTES, GIB, RAM_RESERVE_BYTES, Gpu, Machine, described, working_set_bytes
-from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of
+from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of, tensor_types_of
 from qwq_local.models.offers import LONGEST_CTX, offer_to_pull, wish_for
 from qwq_local.models.placement import Placer, last_true
 from qwq_local.models.plan import Candidate, Offer, PlanWish, consider, make_plan
 from qwq_local.models.reasons import why
 from qwq_local.models.shape import QWQ_32B, ModelShape
-from qwq_local.models.speed import CUDA_EFFICIENCY, RAM_EFFICIENCY, TYPICAL_TOKENS, placement_kind
+from qwq_local.models.speed import CUDA_EFFICIENCY, RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
 from qwq_local.quants import QUANTIZATIONS
 from qwq_local.quants.quality import MEAN_KLD, OFFERED
 from qwq_local.settings import KvType
@@ -39,7 +39,7 @@ CONTEXTS = (8192, 12288, 16384, 24576, 32768)
 @cache
 def offer(quant: str, shape: ModelShape = SMALL) -> Offer:
     tensors = tensor_bytes_of(shape, quant)
-    return Offer(quant, shape, tensors, sum(tensors.values()), 131_072, quant, is_here=True)
+    return Offer(quant, shape, tensors, tensor_types_of(shape, quant), sum(tensors.values()), 131_072, quant, is_here=True)
 
 
 OFFERS = [offer(quant) for quant in QUANTS]
@@ -238,17 +238,39 @@ def test_speed_is_bytes_by_bandwidth_device_after_device() -> None:
     assert corrected.tokens_per_second == pytest.approx(0.5 / seconds)
 
 
-def test_few_cores_are_the_limit_of_what_is_read_from_ram() -> None:
-    machine = machine_of((), 64)
-    speeds = [consider(replace(machine, cores=cores), offer("IQ3_M"), PlanWish()).tokens_per_second for cores in (1, 2, 64)]
-    unlimited = consider(machine, offer("IQ3_M"), PlanWish()).tokens_per_second
-    assert speeds[0] is not None
-    assert speeds[1] == pytest.approx(2 * speeds[0])
-    assert speeds[2] == unlimited
+def test_a_cpu_that_was_measured_takes_its_own_time_for_each_type_and_for_the_cache() -> None:
+    q4, rates = offer("Q4_K_M"), {"F32": 30e9, "Q4_K": 10e9, "Q6_K": 20e9, "f16 cache": 3e9, "q8_0 cache": 1e9}
+    machine = replace(machine_of((), 64), cpu_rates=rates)
+    candidate = consider(machine, q4, PlanWish(n_ctx=2 * TYPICAL_TOKENS, kv_type="f16"))
+    work = host_work(candidate.placement, q4.tensors, q4.types)
+    assert work.keys() == {"F32", "Q4_K", "Q6_K"}
+    assert sum(work.values()) == sum(q4.tensors.values()) - q4.tensors["token_embd.weight"]
+    seconds = sum(n_bytes / rates[name] for name, n_bytes in work.items())
+    assert candidate.tokens_per_second == pytest.approx(1 / (seconds + candidate.memory[0].kv_bytes / 2 / 3e9))
+    empty = tokens_per_second(candidate.placement, q4.tensors, q4.types, machine, n_filled=0)
+    assert empty == pytest.approx(1 / seconds)
+    unknown = replace(machine, cpu_rates={name: rate for name, rate in rates.items() if name != "Q6_K"})
+    slower = seconds + work["Q6_K"] / (70e9 * RAM_EFFICIENCY) - work["Q6_K"] / 20e9
+    assert tokens_per_second(candidate.placement, q4.tensors, q4.types, unknown, n_filled=0) == pytest.approx(1 / slower)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_host_reads_its_own_layers_and_the_embeddings_only_where_they_are_the_output(tied: bool) -> None:
+    q8 = offer("Q8_0", replace(SMALL, tied=tied))
+    placer = Placer(q8.shape, q8.tensors, machine_of((16.0,), 64))
+
+    def read(gpu_layers: int) -> int:
+        return sum(host_work(placer.place(8192, "f16", gpu_layers), q8.tensors, q8.types).values())
+
+    embeddings = q8.tensors["token_embd.weight"]
+    assert read(0) == sum(q8.tensors.values()) - (0 if tied else embeddings)
+    assert read(ALL_LAYERS) == 0
+    assert read(ALL_LAYERS - 1) == sum(size for name, size in q8.tensors.items() if name.startswith("blk.0."))
 
 
 def test_kinds_of_placements() -> None:
-    assert [placement_kind(n, 65) for n in (0, 64, 65)] == ["cpu", "both", "gpu"]
+    placer = Placer(SMALL, offer("Q4_K_M").tensors, machine_of((16.0,), 64))
+    assert [placer.place(8192, "f16", n).kind for n in (0, ALL_LAYERS - 1, ALL_LAYERS)] == ["cpu", "both", "gpu"]
 
 
 def test_what_is_published_of_speed_is_met_within_a_quarter() -> None:

@@ -127,6 +127,54 @@ def test_a_conversation_with_tools_gives_a_call(demo: QwQ) -> None:
     assert "Paris" in reply.content
 
 
+# What answers teach
+
+
+class Pupil:
+    """What stands for survey.Expectation: it notes what it is told."""
+
+    def __init__(self) -> None:
+        self.lessons: list[tuple[int, float, int]] = []
+
+    def learn(self, n_tokens: int, decode_seconds: float, n_filled: int) -> None:
+        self.lessons.append((n_tokens, decode_seconds, n_filled))
+
+
+@pytest.fixture
+def pupil(demo: QwQ, monkeypatch: pytest.MonkeyPatch) -> Pupil:
+    pupil = Pupil()
+    monkeypatch.setattr(demo, "_expectation", pupil)
+    return pupil
+
+
+def test_an_answer_that_ran_alone_teaches_its_speed(demo: QwQ, pupil: Pupil) -> None:
+    reply = demo.chat(SUM, seed=1)
+    (lesson,) = pupil.lessons
+    usage = reply.usage
+    assert lesson == (usage.completion_tokens, reply.timings.decode_seconds, usage.prompt_tokens + usage.completion_tokens // 2)
+    list(demo.stream(SUM, seed=2))
+    assert len(pupil.lessons) == 2
+
+
+def test_answers_beside_others_and_cancelled_ones_teach_nothing(demo: QwQ, pupil: Pupil) -> None:
+    first = demo.stream(SUM, seed=1)
+    next(first)
+    demo.chat(SUM, seed=2)
+    assert [type(event) for event in first][-1] is Finished
+    cancelled = demo.stream(SUM, seed=3)
+    next(cancelled)
+    cancelled.close()
+    with pytest.raises(SettingsError):
+        demo.chat(SUM, max_tokens=0)
+    assert pupil.lessons == []
+    demo.chat(SUM, seed=4)
+    assert len(pupil.lessons) == 1
+
+
+def test_the_built_in_model_is_too_small_to_teach(demo: QwQ) -> None:
+    assert demo._expectation is None
+
+
 # Context and scaling
 
 

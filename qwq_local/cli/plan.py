@@ -36,5 +36,6 @@ def command(n_ctx: int | None, kv_type: KvType | None, n_gpu_layers: int | None,
     from qwq_local.models.offers import offers_here, wish_for
 
     wish = wish_for(n_ctx, kv_type, n_gpu_layers)
-    found, corrections = wished_machine(**machine)
-    print_plan(found, offers_here(), wish, corrections, as_json=as_json)
+    offers = offers_here()
+    found, corrections = wished_machine(offers, wish, **machine)
+    print_plan(found, offers, wish, corrections, as_json=as_json)

@@ -13,10 +13,8 @@ from typing import Any, Final
 import click
 
 from qwq_local import card
-from qwq_local.backend import DeviceMemory
 from qwq_local.cli.terminal import has_colour
-from qwq_local.configuration import find_folders
-from qwq_local.models import hardware, measured, nvidia
+from qwq_local.models import nvidia
 from qwq_local.models.machine import Machine, checked_bandwidth, described, described_gpus, helpful
 from qwq_local.models.plan import NO_CORRECTIONS, Candidate, Offer, Plan, PlanWish, make_plan
 from qwq_local.models.reasons import gib, why
@@ -27,34 +25,28 @@ PARTS: Final = (("weights", "█", "#", "cyan"), ("cache", "▓", "=", "magenta"
 
 
 def wished_machine(
-    vram: Sequence[float], ram: float | None, unified: float | None, bandwidth: float | None
+    offers: Sequence[Offer],
+    wish: PlanWish,
+    vram: Sequence[float],
+    ram: float | None,
+    unified: float | None,
+    bandwidth: float | None,
 ) -> tuple[Machine, Mapping[str, float]]:
     """The machine to plan for, and what this one has taught about predictions; raises SettingsError for sizes that cannot be."""
     if unified is not None or ram is not None:
         return described(vram, ram, unified, bandwidth), NO_CORRECTIONS
+    from qwq_local.survey import this_machine
+
     if vram:
-        here, _ = this_machine([], nvidia.Report())
+        here, _ = this_machine(offers, wish, [], nvidia.Report())
         return replace(here, gpus=helpful(described_gpus(vram, bandwidth))), NO_CORRECTIONS
-    here, corrections = this_machine()
+    here, corrections = this_machine(offers, wish)
     if bandwidth is None:
         return here, corrections
     speed = checked_bandwidth(bandwidth)
     if not here.gpus:
-        return replace(here, ram_bandwidth=speed), NO_CORRECTIONS
+        return replace(here, ram_bandwidth=speed, cpu_rates={}), NO_CORRECTIONS
     return replace(here, gpus=tuple(replace(gpu, bandwidth=speed) for gpu in here.gpus)), NO_CORRECTIONS
-
-
-def this_machine(devices: Sequence[DeviceMemory] | None = None, cards: nvidia.Report | None = None) -> tuple[Machine, Mapping[str, float]]:
-    """This machine, with the devices as llama.cpp sees them, and its corrections of predicted speed."""
-    notes: tuple[str, ...] = ()
-    folders, cpu = find_folders(), hardware.cpu_name()
-    if devices is None:
-        from qwq_local.loading import see_devices
-
-        devices, notes = see_devices()
-    speed = measured.ram_bandwidth(folders.cache, cpu, hardware.usable_cores())
-    machine = hardware.find_machine(devices, speed, folders.models, cpu=cpu, cards=cards)
-    return replace(machine, notes=(*notes, *machine.notes)), measured.read(folders.cache, cpu).corrections
 
 
 def print_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish, corrections: Mapping[str, float], *, as_json: bool) -> None:
@@ -196,7 +188,7 @@ class _Page:
             loss = f"{candidate.offer.loss:.4f}" if candidate.offer.loss < float("inf") else "-"
             row = (
                 f"{candidate.offer.quant + ('*' if candidate.offer.is_here else ''):9}{gib(candidate.offer.file_bytes):>8}  {loss:>6}  "
-                f"{placement.gpu_layers:>3}/{candidate.all_layers}  {placement.n_ctx:>7,}  {speed:>8}  "
+                f"{placement.gpu_layers:>3}/{placement.all_layers}  {placement.n_ctx:>7,}  {speed:>8}  "
             )
             lines.extend(self._wrapped(why(candidate, self._plan), row))
         if any(candidate.offer.is_here for candidate in others):

@@ -45,12 +45,13 @@ def command(quantization: str | None, repository: str | None, revision: str, *, 
 
 def choose() -> str:
     """The quantization that suits this machine. Raises SettingsError where none does."""
-    from qwq_local.cli.planning import this_machine
     from qwq_local.models.offers import offers_here, wish_for
     from qwq_local.models.plan import make_plan
+    from qwq_local.survey import this_machine
 
-    machine, corrections = this_machine()
-    chosen = make_plan(machine, offers_here(), wish_for(None, None, None), corrections).chosen
+    offers, wish = offers_here(), wish_for(None, None, None)
+    machine, corrections = this_machine(offers, wish)
+    chosen = make_plan(machine, offers, wish, corrections).chosen
     if chosen is None:
         raise SettingsError(
             f"No quantization of {card.NAME} fits this machine.", hint="qwq plan says why. To pull one nevertheless, name it."

@@ -56,19 +56,21 @@ def facts_of(model: LocalModel, headers: list[GgufHeader]) -> dict[str, Any]:
 
 def on_this_machine(model: LocalModel, headers: list[GgufHeader]) -> dict[str, Any] | None:
     """The model's row of `qwq plan --json`; None for one that QwQ's engine does not run."""
-    from qwq_local.cli.planning import candidate_json, this_machine
+    from qwq_local.cli.planning import candidate_json
     from qwq_local.errors import WrongArchitectureError
     from qwq_local.models.offers import offer_of_file, wish_for
     from qwq_local.models.plan import make_plan
     from qwq_local.models.store import describe
+    from qwq_local.survey import this_machine
 
     try:
         file = describe(headers[0], model.name)
     except WrongArchitectureError:
         return None
-    machine, corrections = this_machine()
     offer = offer_of_file(model.paths, model.quantization, model.name, file.longest_ctx)
-    plan = make_plan(machine, [offer], wish_for(None, None, None), corrections)
+    wish = wish_for(None, None, None)
+    machine, corrections = this_machine([offer], wish)
+    plan = make_plan(machine, [offer], wish, corrections)
     return candidate_json(plan.candidates[0], plan)
 
 

@@ -6,7 +6,20 @@ from qwq_local.llama._backend import LlamaBackend
 from qwq_local.llama._context import ContextShape
 from qwq_local.llama._devices import list_devices
 from qwq_local.llama._imatrix import ActivationCollector
+from qwq_local.llama._layouts import cpu_build
+from qwq_local.llama._meter import CpuMeter
 from qwq_local.llama._model import Progress
 from qwq_local.llama._probe import MemoryProbe, ProbedMemory, probe_memory
 
-__all__ = ["ActivationCollector", "ContextShape", "LlamaBackend", "MemoryProbe", "ProbedMemory", "Progress", "list_devices", "probe_memory"]
+__all__ = [
+    "ActivationCollector",
+    "ContextShape",
+    "CpuMeter",
+    "LlamaBackend",
+    "MemoryProbe",
+    "ProbedMemory",
+    "Progress",
+    "cpu_build",
+    "list_devices",
+    "probe_memory",
+]

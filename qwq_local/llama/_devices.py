@@ -43,10 +43,15 @@ def list_devices() -> tuple[DeviceMemory, ...]:
     return found
 
 
+def handles_of(*kinds: DeviceKind) -> tuple[int, ...]:
+    """The handles of the devices of these kinds, in llama.cpp's order. Raises LoadError as `list_devices` does."""
+    return tuple(handle for handle in _handles() if _kind(handle) in kinds)
+
+
 def devices_by_buffer() -> dict[str, str]:
     """The names of the devices other than the CPU, by the names of their buffers in llama.cpp's log."""
     lib = _functions()
-    gpus = [handle for handle in _handles() if _kind(handle) in {"gpu", "igpu"}]
+    gpus = handles_of("gpu", "igpu")
     return {_text(lib["ggml_backend_buft_name"](lib["ggml_backend_dev_buffer_type"](gpu))): _name(gpu) for gpu in gpus}
 
 

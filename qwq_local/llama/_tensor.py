@@ -63,7 +63,7 @@ class Tensor(ctypes.Structure):
         return placed.reshape(-1, self.ne[0])
 
 
-class _InitParams(ctypes.Structure):
+class InitParams(ctypes.Structure):
     """`struct ggml_init_params` (ggml/include/ggml.h)."""
 
     _fields_: ClassVar = [("mem_size", ctypes.c_size_t), ("mem_buffer", ctypes.c_void_p), ("no_alloc", ctypes.c_bool)]
@@ -77,7 +77,7 @@ def mul_mat_op() -> int:
         LoadError: a tensor of this library is not laid out as `Tensor` says.
     """
     base = _base()
-    context = base.ggml_init(_InitParams(_PROBE_MEMORY_BYTES, None, False))
+    context = base.ggml_init(InitParams(_PROBE_MEMORY_BYTES, None, False))
     try:
         matrix = base.ggml_new_tensor_2d(context, F32.id, *_PROBE_SHAPE)
         base.ggml_set_name(matrix, b"probe.weight")
@@ -103,7 +103,7 @@ def _is_as_made(matrix_address: int, product_address: int) -> bool:
 
 _HINT = "Install the llama-cpp-python that this package was tested with."
 _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
-    "ggml_init": (ctypes.c_void_p, [_InitParams]),
+    "ggml_init": (ctypes.c_void_p, [InitParams]),
     "ggml_free": (None, [ctypes.c_void_p]),
     "ggml_new_tensor_2d": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]),
     "ggml_set_name": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),

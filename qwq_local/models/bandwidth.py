@@ -68,25 +68,6 @@ _OTHER_CARDS: Final = (
 )
 
 
-# What one CPU core computes with, in bytes of weights a second, by how a quantization's name begins: measured with benchmarks/speed.py on
-# one core of an EPYC of 2.6 GHz with AVX-512. Where cores are few they and not the RAM are the limit, most of all for the IQ types.
-_CORE_RATES: Final = (
-    ("Q8", 20e9),
-    ("Q6", 20e9),
-    ("Q5", 16e9),
-    ("Q4", 18e9),
-    ("Q3", 13e9),
-    ("Q2", 12e9),
-    ("IQ4", 12e9),
-    ("IQ", 4.7e9),
-)
-
-
-def core_rate(quantization: str) -> float | None:
-    """How many bytes of weights a second one CPU core computes with, or None where that was not measured."""
-    return next((rate for prefix, rate in _CORE_RATES if quantization.startswith(prefix)), None)
-
-
 def nvidia_bandwidth(memory_clock_hz: float, bus_width_bits: int) -> float:
     """Memory bandwidth from what NVML says: two transfers a clock, as CUDA's deviceQuery computes it (an RTX 3090: 9751 MHz, 384 bits)."""
     return 2 * memory_clock_hz * bus_width_bits / 8

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,6 +16,7 @@ from qwq_local.backend import DeviceMemory
 from qwq_local.models import cgroup, nvidia
 from qwq_local.models.bandwidth import TYPICAL_RAM_BANDWIDTH, apple_bandwidth, card_bandwidth, typical_vram_bandwidth
 from qwq_local.models.machine import Gpu, Machine, helpful
+from qwq_local.quants import F32
 
 Answer = TypeVar("Answer")
 
@@ -57,9 +58,9 @@ def cpu_name() -> str:
 
 
 def find_machine(
-    devices: Sequence[DeviceMemory], ram_bandwidth: float | None, models_folder: Path, *, cpu: str, cards: nvidia.Report | None = None
+    devices: Sequence[DeviceMemory], cpu_rates: Mapping[str, float], models_folder: Path, *, cpu: str, cards: nvidia.Report | None = None
 ) -> Machine:
-    """This machine, from the devices as llama.cpp sees them and the RAM's bandwidth as measured (None: not known).
+    """This machine, from the devices as llama.cpp sees them and the CPU's rates as measured, that of F32 being the RAM's.
 
     `cpu` is `cpu_name()`, and `cards` what NVIDIA's driver said (by default it is asked).
     """
@@ -76,7 +77,8 @@ def find_machine(
         gpus=useful,
         ram_total_bytes=total_bytes,
         ram_available_bytes=available_bytes,
-        ram_bandwidth=ram_bandwidth or TYPICAL_RAM_BANDWIDTH,
+        ram_bandwidth=cpu_rates.get(F32.name, TYPICAL_RAM_BANDWIDTH),
+        cpu_rates=cpu_rates,
         cores=usable_cores(),
         disk_free_bytes=_noted(notes, "the free disk", lambda: disk_free_bytes(models_folder), None),
         notes=tuple(notes),

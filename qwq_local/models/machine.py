@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from qwq_local.errors import SettingsError
 from qwq_local.models.bandwidth import TYPICAL_RAM_BANDWIDTH, typical_unified_bandwidth, typical_vram_bandwidth
+from qwq_local.quants import TensorType
+from qwq_local.settings import KvType
 
 GIB: Final = 2**30
 MOST_GIB: Final = 16_384.0
@@ -51,12 +53,16 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to run on; `ram_bandwidth` in bytes a second, `notes` are things that its user should know."""
+    """What there is to run on; `notes` are things that its user should know.
+
+    `ram_bandwidth` is in bytes a second, and so are the `cpu_rates` by `rate_name`: how fast the CPU works through weights and caches.
+    """
 
     gpus: tuple[Gpu, ...]
     ram_total_bytes: int
     ram_available_bytes: int
     ram_bandwidth: float
+    cpu_rates: Mapping[str, float] = field(default_factory=dict)
     cores: int | None = None
     disk_free_bytes: int | None = None
     notes: tuple[str, ...] = ()
@@ -65,6 +71,11 @@ class Machine:
     def ram_usable_bytes(self) -> int:
         """What a model may take, that of GPUs which share the RAM included."""
         return max(0, self.ram_available_bytes - RAM_RESERVE_BYTES)
+
+
+def rate_name(work: TensorType | KvType) -> str:
+    """What weights of a type, or a cache in a number format, are called among the rates."""
+    return work.name if isinstance(work, TensorType) else f"{work} cache"
 
 
 def helpful(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:

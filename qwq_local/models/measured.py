@@ -1,40 +1,74 @@
-"""What was measured on this machine, and kept: the RAM's bandwidth, and how fast models ran against what was predicted."""
+"""What was measured on this machine, and kept: how fast its CPU works, and how fast models ran against what was predicted."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from qwq_local.models.machine import rate_name
+from qwq_local.quants import TensorType
+from qwq_local.settings import KvType
 
 FILE_NAME: Final = "hardware.json"
-BLOCK_BYTES: Final = 64 * 2**20
-"""Larger than what the caches of most processors hold."""
-MEASURE_SECONDS: Final = 0.1
 ENOUGH_ROUNDS: Final = 5
-"""One measurement may meet a busy moment, which only makes it too low; after so many the best is believed."""
+"""One measurement may meet a slow moment, which only makes it too low; after so many the best is believed."""
+SURPRISE: Final = 1.1
+"""A rate that rises by more was wrong before, and so was what was predicted from it."""
 KEPT_RATIOS: Final = 9
 LEAST_RATIO, MOST_RATIO = 0.05, 5.0
 """What lies outside says more about the moment than about the machine."""
 
 
+class Rate(NamedTuple):
+    """Bytes a second, the best of so many measurements."""
+
+    bytes_a_second: float
+    rounds: int
+
+
+class RateMeter(Protocol):
+    """What measures the CPU: `llama.CpuMeter`, or a fake in the tests."""
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the rates are too low because other programs needed the CPU."""
+        ...
+
+    def weights_rate(self, tensor_type: TensorType) -> float:
+        """Bytes a second of weights of this type."""
+        ...
+
+    def cache_rate(self, kv_type: KvType) -> float:
+        """Bytes a second of keys and values in this number format."""
+        ...
+
+
+OpenMeter: TypeAlias = Callable[[], AbstractContextManager[RateMeter]]
+Work: TypeAlias = TensorType | KvType
+"""What the CPU reads: weights of a type, or a cache."""
+
+
 @dataclass(frozen=True)
 class Measurements:
-    """Of the processor called `cpu`.
+    """Of the processor called `cpu`, with its threads and what computes on it.
 
-    `ram_bandwidth` is in bytes a second, the best of `ram_rounds` measurements; `ratios` are measured / predicted speed by
-    `speed.placement_kind`.
+    `rates` are by `machine.rate_name`; `ratios` are measured / predicted speed by `Placement.kind`.
     """
 
     cpu: str
-    ram_bandwidth: float = 0.0
-    ram_rounds: int = 0
+    rates: Mapping[str, Rate] = field(default_factory=dict)
     ratios: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def cpu_rates(self) -> dict[str, float]:
+        """Bytes a second, for `Machine.cpu_rates`."""
+        return {name: rate.bytes_a_second for name, rate in self.rates.items()}
 
     @property
     def corrections(self) -> dict[str, float]:
@@ -46,18 +80,20 @@ def read(folder: Path, cpu: str) -> Measurements:
     """What is kept for this processor; nothing where the file is missing, damaged or of another machine."""
     try:
         said: Any = json.loads((folder / FILE_NAME).read_text("utf-8"))
+        rates = {str(name): Rate(float(rate), int(rounds)) for name, (rate, rounds) in said["rates"].items()}
         ratios = {str(kind): tuple(float(ratio) for ratio in found) for kind, found in said["ratios"].items()}
-        bandwidth, rounds = float(said["ram_bandwidth"]), int(said["ram_rounds"])
-        is_sound = said["cpu"] == cpu and all(LEAST_RATIO <= ratio <= MOST_RATIO for found in ratios.values() for ratio in found)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        is_sound = (
+            said["cpu"] == cpu
+            and all(math.isfinite(rate) and rate > 0 for rate, _ in rates.values())
+            and all(LEAST_RATIO <= ratio <= MOST_RATIO for found in ratios.values() for ratio in found)
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return Measurements(cpu)
-    if not is_sound or not (math.isfinite(bandwidth) and bandwidth >= 0):
-        return Measurements(cpu)
-    return Measurements(cpu, bandwidth, rounds if bandwidth else 0, ratios)
+    return Measurements(cpu, rates, ratios) if is_sound else Measurements(cpu)
 
 
 def write(folder: Path, measurements: Measurements) -> bool:
-    """Keep them; False where the folder cannot be written, which costs the next plan a tenth of a second."""
+    """Keep them; False where the folder cannot be written, which costs the next plan some tenths of a second."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f"{FILE_NAME}.new"
@@ -76,28 +112,31 @@ def with_ratio(measurements: Measurements, kind: str, ratio: float) -> Measureme
     return replace(measurements, ratios={**measurements.ratios, kind: kept})
 
 
-def ram_bandwidth(folder: Path, cpu: str, n_threads: int) -> float:
-    """Bytes a second, as kept in `folder` or, the first times, measured now."""
-    kept = read(folder, cpu)
-    if kept.ram_rounds < ENOUGH_ROUNDS:
-        best = max(kept.ram_bandwidth, measure_ram_bandwidth(n_threads))
-        kept = replace(kept, ram_bandwidth=best, ram_rounds=kept.ram_rounds + 1)
-        write(folder, kept)
-    return kept.ram_bandwidth
+def with_rate(measurements: Measurements, name: str, bytes_a_second: float) -> Measurements:
+    """The same after one more measurement; where it is a surprise, the ratios to former predictions are forgotten."""
+    best, rounds = measurements.rates.get(name, Rate(0.0, 0))
+    ratios = {} if best and bytes_a_second > SURPRISE * best else measurements.ratios
+    return replace(measurements, rates={**measurements.rates, name: Rate(max(best, bytes_a_second), rounds + 1)}, ratios=ratios)
 
 
-def measure_ram_bandwidth(n_threads: int) -> float:
-    """Bytes a second that so many threads read from RAM together: the best of some rounds, since anything else only slows one down."""
-    import numpy as np
+def measure(folder: Path, cpu: str, wanted: Iterable[Work], open_meter: OpenMeter) -> Measurements:
+    """What is kept in `folder`, with the rates that are wanted; those not measured often enough are measured once more.
 
-    block = np.zeros(BLOCK_BYTES // 4, np.float32)
-    block.fill(1)  # so that every page is really there
-    parts = np.array_split(block, n_threads)
-    best_seconds = math.inf
-    ends_at = time.perf_counter() + MEASURE_SECONDS
-    with ThreadPoolExecutor(n_threads) as pool:
-        while best_seconds == math.inf or time.perf_counter() < ends_at:
-            started_at = time.perf_counter()
-            list(pool.map(np.sum, parts))
-            best_seconds = min(best_seconds, time.perf_counter() - started_at)
-    return BLOCK_BYTES / best_seconds
+    What is measured while other programs need the CPU is not kept. Raises what `open_meter` does.
+    """
+    found = kept = read(folder, cpu)
+    due = [work for work in sorted(set(wanted), key=rate_name) if _rounds(kept, work) < ENOUGH_ROUNDS]
+    if not due:
+        return kept
+    with open_meter() as meter:
+        for work in due:
+            rate = meter.weights_rate(work) if isinstance(work, TensorType) else meter.cache_rate(work)
+            found = with_rate(found, rate_name(work), rate)
+            if meter.is_disturbed:
+                return kept
+    write(folder, found)
+    return found
+
+
+def _rounds(measurements: Measurements, work: Work) -> int:
+    return measurements.rates.get(rate_name(work), Rate(0.0, 0)).rounds

@@ -117,9 +117,13 @@ class DeviceBytes:
 
 def tensor_bytes_of(shape: ModelShape, quantization: str) -> dict[str, int]:
     """Bytes of every tensor of a file that is not there, by GGUF name; raises SettingsError for an unknown quantization."""
-    shapes = shape.tensor_shapes()
-    types = choose_types(find_quantization(quantization), shapes, shape.traits)
-    return {name: tensor_bytes(types[name], dimensions) for name, dimensions in shapes.items()}
+    types = tensor_types_of(shape, quantization)
+    return {name: tensor_bytes(types[name], dimensions) for name, dimensions in shape.tensor_shapes().items()}
+
+
+def tensor_types_of(shape: ModelShape, quantization: str) -> dict[str, TensorType]:
+    """The type of every tensor of such a file, by GGUF name; raises SettingsError for an unknown quantization."""
+    return choose_types(find_quantization(quantization), shape.tensor_shapes(), shape.traits)
 
 
 def kv_layer_bytes(shape: ModelShape, context: ContextWish) -> int:

@@ -12,9 +12,10 @@ from qwq_local import card
 from qwq_local.errors import ModelFileError, SettingsError
 from qwq_local.gguf import read_header
 from qwq_local.models.inventory import LocalModel, local_models
-from qwq_local.models.memory import tensor_bytes_of
+from qwq_local.models.memory import tensor_types_of
 from qwq_local.models.plan import Offer, PlanWish
 from qwq_local.models.shape import QWQ_32B, shape_of
+from qwq_local.quants import tensor_bytes
 from qwq_local.quants.quality import MEAN_KLD, OFFERED
 from qwq_local.settings import KvType, LoadSettings
 
@@ -41,9 +42,10 @@ def offers_here() -> list[Offer]:
 @cache
 def offer_to_pull(quantization: str) -> Offer:
     """A file of QwQ-32B that is not here. Raises SettingsError for an unknown quantization."""
-    tensors = tensor_bytes_of(QWQ_32B, quantization)
+    types = tensor_types_of(QWQ_32B, quantization)
+    tensors = {name: tensor_bytes(types[name], dimensions) for name, dimensions in QWQ_32B.tensor_shapes().items()}
     file_bytes = sum(tensors.values()) + METADATA_BYTES
-    return Offer(quantization, QWQ_32B, tensors, file_bytes, LONGEST_CTX, f"{card.NAME}:{quantization}")
+    return Offer(quantization, QWQ_32B, tensors, types, file_bytes, LONGEST_CTX, f"{card.NAME}:{quantization}")
 
 
 def offer_of_file(paths: Sequence[Path], quantization: str, name: str, longest_ctx: int) -> Offer:
@@ -51,8 +53,9 @@ def offer_of_file(paths: Sequence[Path], quantization: str, name: str, longest_c
     headers = [read_header(path) for path in paths]
     whole = replace(headers[0], tensors=tuple(tensor for header in headers for tensor in header.tensors))
     tensors = {tensor.name: tensor.size_bytes for tensor in whole.tensors}
+    types = {tensor.name: tensor.type for tensor in whole.tensors}
     file_bytes = sum(header.file_bytes for header in headers)
-    return Offer(quantization, shape_of(whole), tensors, file_bytes, longest_ctx, name, is_here=True)
+    return Offer(quantization, shape_of(whole), tensors, types, file_bytes, longest_ctx, name, is_here=True)
 
 
 def _from_model(model: LocalModel) -> list[Offer]:
@@ -61,7 +64,7 @@ def _from_model(model: LocalModel) -> list[Offer]:
         usual = offer_to_pull(model.quantization)
         # As large as such a file is: its tensors need not be read to know them.
         if abs(model.file_bytes - usual.file_bytes) <= usual.file_bytes // 100:
-            return [Offer(usual.quant, usual.shape, usual.tensors, model.file_bytes, usual.longest_ctx, model.name, is_here=True)]
+            return [replace(usual, file_bytes=model.file_bytes, name=model.name, is_here=True)]
     try:
         return [offer_of_file(model.paths, model.quantization, model.name, LONGEST_CTX)]
     except ModelFileError:

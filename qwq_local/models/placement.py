@@ -21,14 +21,22 @@ RAM: Final = "RAM"
 class Placement:
     """A context and a division of the layers, with the bytes on each device: the host's first, then each GPU's.
 
-    `gpu_layers` counts layers, the output layer among them; `gpu_shares` says how many of them each GPU takes.
+    Of `all_layers`, the output layer among them, the last `gpu_layers` are on GPUs; `gpu_shares` says how many each of these takes.
     """
 
     n_ctx: int
     kv_type: KvType
+    all_layers: int
     gpu_layers: int
     gpu_shares: tuple[int, ...]
     memory: tuple[DeviceBytes, ...]
+
+    @property
+    def kind(self) -> str:
+        """Where the layers are: `cpu`, `gpu` or `both`. Predictions of speed err alike where the same devices work."""
+        if self.gpu_layers == 0:
+            return "cpu"
+        return "gpu" if self.gpu_layers == self.all_layers else "both"
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Placer:
     def place(self, n_ctx: int, kv_type: KvType, gpu_layers: int) -> Placement:
         """So many layers on the GPUs, divided so that each takes its part where that can be, else by what is free."""
         shares = self._split(n_ctx, kv_type, gpu_layers) or _proportional(gpu_layers, self._machine.gpus)
-        return Placement(n_ctx, kv_type, gpu_layers, shares, self._memory(n_ctx, kv_type, shares))
+        return Placement(n_ctx, kv_type, self.all_layers, gpu_layers, shares, self._memory(n_ctx, kv_type, shares))
 
     def shortage(self, placement: Placement) -> Shortage | None:
         """The first device that cannot hold its part, the GPUs before the RAM; None where everything fits."""
@@ -139,8 +147,13 @@ def _bytes_before(tensors: Mapping[str, int], all_layers: int) -> list[int]:
     sizes = [0] * all_layers
     for name, size_bytes in tensors.items():
         if name != EMBEDDING:
-            sizes[int(name.split(".", 2)[1]) if name.startswith("blk.") else all_layers - 1] += size_bytes
+            sizes[layer_of(name, all_layers)] += size_bytes
     return [0, *accumulate(sizes)]
+
+
+def layer_of(name: str, all_layers: int) -> int:
+    """The layer that a tensor belongs to; what is in no block counts as the output layer's, which is the last."""
+    return int(name.split(".", 2)[1]) if name.startswith("blk.") else all_layers - 1
 
 
 def last_true(low: int, high: int, holds: Callable[[int], bool]) -> int:

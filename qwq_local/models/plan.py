@@ -30,7 +30,8 @@ from qwq_local.models.machine import Machine
 from qwq_local.models.memory import DeviceBytes
 from qwq_local.models.placement import Placement, Placer, Shortage, last_true
 from qwq_local.models.shape import ModelShape
-from qwq_local.models.speed import placement_kind, tokens_per_second
+from qwq_local.models.speed import tokens_per_second
+from qwq_local.quants import TensorType
 from qwq_local.quants.quality import MEAN_KLD
 from qwq_local.settings import KvType
 
@@ -60,11 +61,15 @@ Rank: TypeAlias = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Offer:
-    """A file that could be run: here already, or to be pulled. `name` is what `-m` takes, `longest_ctx` counts tokens with YaRN."""
+    """A file that could be run: here already, or to be pulled.
+
+    `tensors` are bytes and `types` the types by GGUF name; `name` is what `-m` takes, `longest_ctx` counts tokens with YaRN.
+    """
 
     quant: str
     shape: ModelShape
     tensors: Mapping[str, int]
+    types: Mapping[str, TensorType]
     file_bytes: int
     longest_ctx: int
     name: str = ""
@@ -94,7 +99,6 @@ class Candidate:
     fits: bool
     rank: Rank
     placement: Placement
-    all_layers: int
     tokens_per_second: float | None
     shortage: Shortage | None = None
 
@@ -124,7 +128,7 @@ class Plan:
 
 
 def make_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish, corrections: Mapping[str, float] = NO_CORRECTIONS) -> Plan:
-    """Rank the offers by the rules; `corrections` are measured / predicted speed on this machine, by `speed.placement_kind`."""
+    """Rank the offers by the rules; `corrections` are measured / predicted speed on this machine, by `Placement.kind`."""
     candidates = [consider(machine, offer, wish, corrections) for offer in offers]
     return Plan(machine, wish, tuple(sorted(candidates, key=lambda candidate: (not candidate.fits, candidate.rank))))
 
@@ -133,10 +137,10 @@ def consider(machine: Machine, offer: Offer, wish: PlanWish, corrections: Mappin
     """One offer at its best on this machine."""
     placer = Placer(offer.shape, offer.tensors, machine, wish.n_sequences)
     placement, shortage = _first_that_fits(placer, _placements(placer, offer, machine, wish))
-    where = rank(offer, placement, placer.all_layers, contexts(offer, wish)[0])
-    correction = corrections.get(placement_kind(placement.gpu_layers, placer.all_layers), 1.0)
-    speed = None if shortage else correction * tokens_per_second(placement, offer.tensors, offer.quant, machine)
-    return Candidate(offer, shortage is None, where, placement, placer.all_layers, speed, shortage)
+    where = rank(offer, placement, contexts(offer, wish)[0])
+    correction = corrections.get(placement.kind, 1.0)
+    speed = None if shortage else correction * tokens_per_second(placement, offer.tensors, offer.types, machine)
+    return Candidate(offer, shortage is None, where, placement, speed, shortage)
 
 
 def contexts(offer: Offer, wish: PlanWish) -> tuple[int, int]:
@@ -145,10 +149,10 @@ def contexts(offer: Offer, wish: PlanWish) -> tuple[int, int]:
     return wanted, wish.n_ctx or min(LEAST_CTX, wanted)
 
 
-def rank(offer: Offer, placement: Placement, all_layers: int, wanted_ctx: int) -> Rank:
+def rank(offer: Offer, placement: Placement, wanted_ctx: int) -> Rank:
     """Where a placement stands by the rules."""
     cache = 0.0 if placement.kv_type == "f16" else 1.0
-    is_whole = placement.gpu_layers == all_layers
+    is_whole = placement.kind == "gpu"
     by_loss, by_context = (offer.loss, -placement.n_ctx, cache), (-placement.n_ctx, offer.loss, cache)
     if offer.loss > MOST_LOSS:
         return (TOO_SMALL, not is_whole, *by_loss)
@@ -156,7 +160,7 @@ def rank(offer: Offer, placement: Placement, all_layers: int, wanted_ctx: int) -
         return (TOO_LARGE, not is_whole, offer.file_bytes, *by_loss)
     if is_whole:
         return _rank_whole(offer, placement, wanted_ctx, by_loss, by_context)
-    if 2 * placement.gpu_layers >= all_layers:
+    if 2 * placement.gpu_layers >= placement.all_layers:
         return (SPILLED, offer.file_bytes, placement.n_ctx, -placement.gpu_layers)
     return (FROM_RAM, *by_loss) if offer.loss >= RAM_LOSS else (TOO_LARGE, 1.0, offer.file_bytes, *by_loss)
 

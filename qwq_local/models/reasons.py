@@ -52,7 +52,7 @@ def _loss(candidate: Candidate) -> str:
 
 
 def _layers(candidate: Candidate) -> str:
-    return f"{candidate.placement.gpu_layers} of {candidate.all_layers} layers"
+    return f"{candidate.placement.gpu_layers} of {candidate.placement.all_layers} layers"
 
 
 def _speed(candidate: Candidate) -> str:
@@ -116,7 +116,7 @@ def _reads_from_ram(candidate: Candidate, _: Candidate) -> str:
 
 
 def _too_large(candidate: Candidate, chosen: Candidate) -> str:
-    if candidate.placement.gpu_layers == candidate.all_layers:
+    if candidate.placement.kind == "gpu":
         return f"Larger than Q8_0, which loses {LEAST_LOSS:.4f}."
     return f"Read from RAM: {_speed(candidate)}, to lose {_loss(candidate)} instead of {_loss(chosen)}."
 

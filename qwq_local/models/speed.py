@@ -1,17 +1,19 @@
 """How fast a placement will write (pure).
 
-Each token reads all the weights and all the keys and values once, device after device, so the time is the sum of bytes / bandwidth; what
-is reached of a bandwidth is `efficiency`, and where a machine has few cores they are the limit of what the CPU reads.
+Each token reads all the weights and all the keys and values once, device after device, so the time is the sum of bytes / rate. On the CPU
+a rate is what was measured for that type of weights or that cache, where it was; elsewhere it is the memory's bandwidth, of which an
+`efficiency` is reached.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from qwq_local.models.bandwidth import core_rate
-from qwq_local.models.machine import Gpu, Machine
-from qwq_local.models.placement import Placement
+from qwq_local.models.machine import Gpu, Machine, rate_name
+from qwq_local.models.placement import Placement, layer_of
+from qwq_local.quants import TensorType
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
 
 TYPICAL_TOKENS: Final = 4096
@@ -24,32 +26,34 @@ METAL_EFFICIENCY: Final = 0.85
 RAM_EFFICIENCY: Final = 0.91
 
 
-def tokens_per_second(placement: Placement, tensors: Mapping[str, int], quantization: str, machine: Machine) -> float:
-    """Tokens a second of one stream; `tensors` are bytes by name."""
+def tokens_per_second(
+    placement: Placement, tensors: Mapping[str, int], types: Mapping[str, TensorType], machine: Machine, n_filled: int = TYPICAL_TOKENS
+) -> float:
+    """Tokens a second of one stream with so many tokens in its context; `tensors` are bytes by name."""
     host, *on_gpus = placement.memory
-    filled = min(1.0, TYPICAL_TOKENS / placement.n_ctx)
-    # Of the embeddings a token reads one row, unless they are the output matrix too.
-    unread_bytes = tensors.get(EMBEDDING, 0) if OUTPUT in tensors else 0
-    seconds = (max(0, host.weights_bytes - unread_bytes) + host.kv_bytes * filled) / _ram_rate(machine, quantization)
+    filled = min(1.0, n_filled / placement.n_ctx)
+    work = host_work(placement, tensors, types)
+    work[rate_name(placement.kv_type)] = round(host.kv_bytes * filled)
+    ram_rate = machine.ram_bandwidth * RAM_EFFICIENCY
+    seconds = sum(n_bytes / machine.cpu_rates.get(name, ram_rate) for name, n_bytes in work.items())
     for gpu, part in zip(machine.gpus, on_gpus, strict=True):
         seconds += (part.weights_bytes + part.kv_bytes * filled) / (gpu.bandwidth * efficiency(gpu))
     return 1 / seconds if seconds > 0 else 0.0
 
 
-def _ram_rate(machine: Machine, quantization: str) -> float:
-    """Bytes a second that the CPU works through: what the RAM gives, or what so many cores can take."""
-    rate = machine.ram_bandwidth * RAM_EFFICIENCY
-    per_core = core_rate(quantization)
-    return rate if machine.cores is None or per_core is None else min(rate, machine.cores * per_core)
+def host_work(placement: Placement, tensors: Mapping[str, int], types: Mapping[str, TensorType]) -> Counter[str]:
+    """What a token reads of the weights that are not on GPUs: bytes by `rate_name`.
+
+    Of the embeddings it is one row, unless they are the output matrix too.
+    """
+    host_layers = placement.all_layers - placement.gpu_layers
+    work: Counter[str] = Counter()
+    for name, size_bytes in tensors.items():
+        if (name != EMBEDDING or OUTPUT not in tensors) and layer_of(name, placement.all_layers) < host_layers:
+            work[rate_name(types[name])] += size_bytes
+    return work
 
 
 def efficiency(gpu: Gpu) -> float:
     """The share of a GPU's bandwidth that llama.cpp reaches."""
     return METAL_EFFICIENCY if gpu.is_metal else CUDA_EFFICIENCY
-
-
-def placement_kind(gpu_layers: int, all_layers: int) -> str:
-    """Where the layers are; predictions err alike where the same devices work."""
-    if gpu_layers == 0:
-        return "cpu"
-    return "gpu" if gpu_layers >= all_layers else "both"

@@ -10,6 +10,7 @@ from qwq_local.quants.tensor_types import (
     F32,
     Q8_0,
     TENSOR_TYPES,
+    WEIGHT_TYPES,
     TensorType,
     tensor_bytes,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Q8_0",
     "QUANTIZATIONS",
     "TENSOR_TYPES",
+    "WEIGHT_TYPES",
     "ModelTraits",
     "Override",
     "Quantization",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,10 @@ TENSOR_TYPES: Mapping[int, TensorType] = {
     )
 }
 """Every type that a tensor in a GGUF file can have, by its number in the file."""
+
+_NO_WEIGHTS = (9, 15, 24, 25, 26, 27, 28)
+WEIGHT_TYPES: Final[frozenset[TensorType]] = frozenset(found for number, found in TENSOR_TYPES.items() if number not in _NO_WEIGHTS)
+"""Those that a matrix can have which llama.cpp multiplies: not integers and doubles, nor Q8_1 and Q8_K, which are for what is computed."""
 
 
 def tensor_bytes(tensor_type: TensorType, shape: Iterable[int]) -> int:

@@ -1,0 +1,65 @@
+"""GGUF files that run like a model of their shape and say nothing: random rows of each type, again and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from qwq_convert.header import encode_header, padded
+from qwq_convert.metadata import KeyValue
+from qwq_local.gguf import GgufArray, read_header
+from qwq_local.llama._quantize import quantize_rows
+from qwq_local.models.inventory import demo_model
+from qwq_local.models.shape import ModelShape
+from qwq_local.quants import F32, TensorType, choose_types, find_quantization, tensor_bytes
+
+SAMPLE_ROWS = 32
+
+
+def metadata(shape: ModelShape) -> list[KeyValue]:
+    """What llama.cpp needs to load it; the vocabulary is the demo model's, filled up with words of no meaning."""
+    demo = read_header(demo_model().path, arrays=True)
+
+    def items(key: str) -> list[object]:
+        array = demo.metadata[f"tokenizer.ggml.{key}"]
+        assert isinstance(array, GgufArray), key
+        return list(array.items or ())
+
+    filling = [f"filling{i}" for i in range(shape.n_vocab - len(items("tokens")))]
+    return [
+        KeyValue("general.architecture", "string", "qwen2"),
+        KeyValue("general.name", "string", shape.name),
+        KeyValue("qwen2.block_count", "uint32", shape.n_layers),
+        KeyValue("qwen2.context_length", "uint32", shape.native_ctx),
+        KeyValue("qwen2.embedding_length", "uint32", shape.n_embd),
+        KeyValue("qwen2.feed_forward_length", "uint32", shape.n_ff),
+        KeyValue("qwen2.attention.head_count", "uint32", shape.n_heads),
+        KeyValue("qwen2.attention.head_count_kv", "uint32", shape.n_kv_heads),
+        KeyValue("qwen2.attention.layer_norm_rms_epsilon", "float32", 1e-5),
+        KeyValue("tokenizer.ggml.model", "string", "gpt2"),
+        KeyValue("tokenizer.ggml.pre", "string", "qwen2"),
+        KeyValue("tokenizer.ggml.tokens", "strings", [*map(str, items("tokens")), *filling]),
+        KeyValue("tokenizer.ggml.token_type", "int32s", [*(int(str(kind)) for kind in items("token_type")), *[1] * len(filling)]),
+        KeyValue("tokenizer.ggml.merges", "strings", [str(merge) for merge in items("merges")]),
+        KeyValue("tokenizer.ggml.eos_token_id", "uint32", demo.integer("tokenizer.ggml.eos_token_id")),
+    ]
+
+
+def write_model(path: Path, shape: ModelShape, quantization: str) -> None:
+    """Write a file of that shape and quantization."""
+    shapes = shape.tensor_shapes()
+    types = choose_types(find_quantization(quantization), shapes, shape.traits)
+    rng = np.random.default_rng(0)
+    rows: dict[tuple[TensorType, int], bytes] = {}
+    with path.open("wb") as file:
+        file.write(encode_header(metadata(shape), shapes, types))
+        for name, dimensions in shapes.items():
+            kind, length = types[name], dimensions[-1]
+            if (kind, length) not in rows:
+                sample = rng.normal(0, 0.02, (SAMPLE_ROWS, length)).astype(np.float32)
+                importance = None if kind is F32 else np.ones(length, np.float32)
+                rows[kind, length] = sample.tobytes() if kind is F32 else quantize_rows(sample, kind, importance).tobytes()
+            size_bytes = tensor_bytes(kind, dimensions)
+            block = rows[kind, length]
+            file.write((block * (size_bytes // len(block) + 1))[:size_bytes].ljust(padded(size_bytes), b"\0"))

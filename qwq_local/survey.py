@@ -1,0 +1,104 @@
+"""This machine: what there is, how fast its CPU was measured to be, and what answers taught about predicted speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from qwq_local.backend import DeviceMemory
+from qwq_local.configuration import find_folders
+from qwq_local.errors import LoadError
+from qwq_local.llama import CpuMeter, cpu_build, list_devices
+from qwq_local.models import hardware, measured, nvidia
+from qwq_local.models.machine import Machine, rate_name
+from qwq_local.models.measured import Measurements, Work
+from qwq_local.models.plan import KV_TYPES, Candidate, Offer, PlanWish
+from qwq_local.models.speed import host_work, tokens_per_second
+from qwq_local.quants import F32, WEIGHT_TYPES
+from qwq_local.settings import KvType
+
+MEASURED_CACHES: Final[frozenset[KvType]] = frozenset({"f16", "q8_0", "q4_0"})
+"""Those that flash attention reads; f32 goes without it."""
+LEAST_TOKENS: Final = 32
+"""What an answer must have written to teach anything."""
+LEAST_WEIGHTS_BYTES: Final = 2**30
+"""Smaller models are read from caches in part, of which predictions know nothing."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """How fast a loaded model is predicted to write, by the tokens in its context, and where measured / predicted is kept."""
+
+    folder: Path
+    cpu: str
+    kind: str
+    predict: Callable[[int], float]
+
+    def learn(self, n_tokens: int, decode_seconds: float, n_filled: int) -> None:
+        """Keep what an answer teaches that wrote so many tokens alone, the first of them before `decode_seconds` began."""
+        if n_tokens >= LEAST_TOKENS and decode_seconds > 0:
+            ratio = (n_tokens - 1) / decode_seconds / self.predict(n_filled)
+            measured.write(self.folder, measured.with_ratio(measured.read(self.folder, self.cpu), self.kind, ratio))
+
+
+def see_devices() -> tuple[tuple[DeviceMemory, ...], tuple[str, ...]]:
+    """The devices as llama.cpp sees them, and what is wrong where it sees none."""
+    try:
+        return list_devices(), ()
+    except (LoadError, OSError) as error:
+        return (), (f"llama.cpp cannot say which devices it has: {error}",)
+
+
+def this_machine(
+    offers: Iterable[Offer], wish: PlanWish, devices: Sequence[DeviceMemory] | None = None, cards: nvidia.Report | None = None
+) -> tuple[Machine, Mapping[str, float]]:
+    """This machine and its corrections of predicted speed, by `Placement.kind`.
+
+    How fast its CPU would work through the offers is measured where that is not known yet. `devices` are by default those that llama.cpp
+    sees, and `cards` what NVIDIA's driver says.
+    """
+    notes: tuple[str, ...] = ()
+    if devices is None:
+        devices, notes = see_devices()
+    types = {F32, *(tensor_type for offer in offers for tensor_type in offer.types.values())}
+    kept, missing = _measured({*(WEIGHT_TYPES & types), *(MEASURED_CACHES & {*([wish.kv_type] if wish.kv_type else KV_TYPES)})})
+    machine = hardware.find_machine(devices, kept.cpu_rates, find_folders().models, cpu=hardware.cpu_name(), cards=cards)
+    return replace(machine, notes=(*notes, *missing, *machine.notes)), kept.corrections
+
+
+def known_machine(devices: Sequence[DeviceMemory]) -> tuple[Machine, str]:
+    """This machine as far as it is known without measuring, and the name that its measurements are kept under."""
+    folders, cpu = find_folders(), _measured_cpu(hardware.usable_cores())
+    kept = measured.read(folders.cache, cpu)
+    return hardware.find_machine(devices, kept.cpu_rates, folders.models, cpu=hardware.cpu_name()), cpu
+
+
+def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | None:
+    """What to expect of a candidate on this machine; None where an answer would teach nothing."""
+    offer, placement = candidate.offer, candidate.placement
+    on_host = {*host_work(placement, offer.tensors, offer.types), *([rate_name(placement.kv_type)] if placement.memory[0].kv_bytes else ())}
+    if candidate.shortage or not on_host <= machine.cpu_rates.keys() or sum(offer.tensors.values()) < LEAST_WEIGHTS_BYTES:
+        return None
+    predict = partial(tokens_per_second, placement, offer.tensors, offer.types, machine)
+    return Expectation(find_folders().cache, cpu, placement.kind, predict)
+
+
+def _measured(wanted: set[Work]) -> tuple[Measurements, tuple[str, ...]]:
+    """What is known of the CPU, and a note where that is less than it should be."""
+    n_threads = hardware.usable_cores()
+    try:
+        cpu = _measured_cpu(n_threads)
+        kept = measured.measure(find_folders().cache, cpu, wanted, partial(CpuMeter, n_threads))
+    except (LoadError, OSError) as error:
+        return Measurements(""), (f"The CPU's speed cannot be measured: {error}",)
+    if kept.rates.keys() >= {rate_name(work) for work in wanted}:
+        return kept, ()
+    return kept, ("Other programs keep the CPU busy, so that its speed is a guess.",)
+
+
+def _measured_cpu(n_threads: int) -> str:
+    """What the rates depend on. Raises LoadError where llama.cpp does not load."""
+    return f"{hardware.cpu_name()}, {n_threads} threads, {cpu_build()}"

@@ -1,0 +1,152 @@
+"""This machine as the plan sees it, and what answers teach about predictions of speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qwq_local import survey
+from qwq_local.backend import DeviceMemory
+from qwq_local.errors import LoadError
+from qwq_local.models import measured
+from qwq_local.models.bandwidth import TYPICAL_RAM_BANDWIDTH
+from qwq_local.models.machine import GIB, Machine
+from qwq_local.models.measured import Measurements, Rate
+from qwq_local.models.offers import offer_to_pull
+from qwq_local.models.plan import Candidate, PlanWish, consider
+from qwq_local.quants import TENSOR_TYPES
+from qwq_local.survey import Expectation, expect, known_machine, this_machine
+from tests.meters import FakeMeter
+
+Q4 = offer_to_pull("Q4_K_M")
+RATES = {"F32": 30e9, "Q4_K": 12e9, "Q6_K": 16e9, "f16 cache": 3e9, "q8_0 cache": 1e9}
+SERVER = Machine((), 64 * GIB, 64 * GIB, 30e9, RATES)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("QWQ_DATA", str(tmp_path))
+    monkeypatch.setattr(survey, "cpu_build", lambda: "build")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeMeter], FakeMeter]:
+    def install(meter: FakeMeter) -> FakeMeter:
+        monkeypatch.setattr(survey, "CpuMeter", lambda _: meter)
+        return meter
+
+    return install
+
+
+def test_the_cpu_is_measured_for_what_the_offers_read(use: Callable[[FakeMeter], FakeMeter], cache: Path) -> None:
+    meter = use(FakeMeter(RATES))
+    machine, corrections = this_machine([Q4, offer_to_pull("Q3_K_M")], PlanWish(), [])
+    assert sorted(meter.asked) == ["F32", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "f16 cache", "q8_0 cache"]
+    assert machine.cpu_rates == {**RATES, "Q3_K": 1e10, "Q5_K": 1e10}
+    assert machine.ram_bandwidth == 30e9
+    assert machine.notes == ()
+    assert corrections == {}
+    assert (cache / measured.FILE_NAME).exists()
+    assert known_machine([])[0].cpu_rates == machine.cpu_rates
+
+
+def test_a_wished_cache_is_measured_and_no_other(use: Callable[[FakeMeter], FakeMeter]) -> None:
+    meter = use(FakeMeter())
+    this_machine([], PlanWish(kv_type="q4_0"), [])
+    assert meter.asked == ["F32", "q4_0 cache"]
+
+
+def test_types_that_no_weights_have_are_not_measured(use: Callable[[FakeMeter], FakeMeter]) -> None:
+    meter = use(FakeMeter())
+    odd = replace(Q4, types=dict.fromkeys(Q4.types, TENSOR_TYPES[24]))
+    assert this_machine([odd], PlanWish(), [])[0].notes == ()
+    assert "I8" not in meter.asked
+
+
+def test_a_busy_cpu_is_noted_and_its_speed_a_guess(use: Callable[[FakeMeter], FakeMeter], cache: Path) -> None:
+    use(FakeMeter(n_undisturbed=2))
+    machine, _ = this_machine([Q4], PlanWish(), [])
+    assert machine.cpu_rates == {}
+    assert machine.ram_bandwidth == TYPICAL_RAM_BANDWIDTH
+    assert machine.notes == ("Other programs keep the CPU busy, so that its speed is a guess.",)
+    assert not (cache / measured.FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("failing", ["cpu_build", "CpuMeter"])
+def test_a_llama_cpp_that_cannot_measure_is_noted(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def fail(*_: object) -> None:
+        raise LoadError("no ggml", hint="none")
+
+    monkeypatch.setattr(survey, failing, fail)
+    assert this_machine([Q4], PlanWish(), [])[0].notes == ("The CPU's speed cannot be measured: no ggml",)
+
+
+def test_devices_are_llama_cpps_and_what_hides_them_is_noted(
+    use: Callable[[FakeMeter], FakeMeter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(FakeMeter())
+    monkeypatch.setattr(survey, "list_devices", lambda: (DeviceMemory("CUDA0", "a card", "gpu", 48 * GIB, 48 * GIB),))
+    assert [gpu.name for gpu in this_machine([], PlanWish())[0].gpus] == ["CUDA0"]
+
+    def fail() -> None:
+        raise OSError("no library")
+
+    monkeypatch.setattr(survey, "list_devices", fail)
+    assert this_machine([], PlanWish())[0].notes == ("llama.cpp cannot say which devices it has: no library",)
+
+
+# What answers teach
+
+
+def candidate(machine: Machine = SERVER, **wish: object) -> Candidate:
+    return consider(machine, Q4, PlanWish(n_ctx=8192, **wish))  # type: ignore[arg-type]
+
+
+def test_measured_by_predicted_is_kept_for_the_next_plan(use: Callable[[FakeMeter], FakeMeter]) -> None:
+    use(FakeMeter(RATES))
+    before, _ = this_machine([Q4], PlanWish(), [])
+    machine, cpu = known_machine([])
+    expected = expect(candidate(replace(machine, ram_available_bytes=64 * GIB)), machine, cpu)
+    assert expected is not None
+    expected.learn(101, 200 / expected.predict(3000), 3000)
+    after, corrections = this_machine([Q4], PlanWish(), [])
+    assert corrections == {"cpu": pytest.approx(0.5)}
+    assert after.cpu_rates == before.cpu_rates
+
+
+def test_a_longer_context_is_expected_to_be_slower() -> None:
+    expected = expect(candidate(), SERVER, "cpu")
+    assert expected is not None
+    assert expected.kind == "cpu"
+    assert expected.predict(8000) < expected.predict(100)
+
+
+@pytest.mark.parametrize(
+    ("found", "machine"),
+    [
+        (candidate(replace(SERVER, ram_available_bytes=8 * GIB)), SERVER),
+        (candidate(), replace(SERVER, cpu_rates={name: rate for name, rate in RATES.items() if name != "Q6_K"})),
+        (candidate(kv_type="f32"), SERVER),
+        (replace(candidate(), offer=replace(Q4, tensors={name: size // 20 for name, size in Q4.tensors.items()})), SERVER),
+    ],
+    ids=["loaded by force", "weights not measured", "cache not measured", "too small"],
+)
+def test_an_answer_that_would_teach_nothing_is_not_learnt_from(found: Candidate, machine: Machine) -> None:
+    assert expect(found, machine, "cpu") is None
+
+
+@pytest.mark.parametrize(("n_tokens", "seconds"), [(31, 10.0), (0, 1.0), (100, 0.0), (100, -1.0), (100, 1e9), (100, 1e-9)])
+def test_too_short_an_answer_or_too_odd_a_speed_teaches_nothing(cache: Path, n_tokens: int, seconds: float) -> None:
+    kept = Measurements("cpu", {"F32": Rate(30e9, 5)}, {"cpu": (0.9,)})
+    measured.write(cache, kept)
+    Expectation(cache, "cpu", "cpu", lambda _: 2.0).learn(n_tokens, seconds, 100)
+    assert measured.read(cache, "cpu") == kept
+
+
+def test_a_folder_that_cannot_be_written_spoils_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    Expectation(tmp_path / "file" / "cache", "cpu", "cpu", lambda _: 2.0).learn(100, 10.0, 100)
