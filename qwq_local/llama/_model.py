@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qwq_local.errors import LoadError
+from qwq_local.llama._amx import extra_buffers_work
 from qwq_local.llama._library import library, take_log
 
 ALL_LAYERS = -1
@@ -30,6 +31,7 @@ class LlamaModel:
         take_log()
         params = library().llama_model_default_params()
         params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
+        params.use_extra_bufts = extra_buffers_work()
         if any(gpu_shares):
             # All of llama_max_devices() are read.
             self._shares = (ctypes.c_float * max(len(gpu_shares), library().llama_max_devices()))(*gpu_shares)
