@@ -42,6 +42,25 @@ class SamplingOptions(TypedDict, total=False):
     min_p: float
     presence_penalty: float
     seed: int | None
+    repeat_penalty: float
+    frequency_penalty: float
+    penalty_last_n: int
+    typical_p: float
+    top_n_sigma: float
+    xtc_probability: float
+    xtc_threshold: float
+    dynatemp_range: float
+    dynatemp_exponent: float
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int
+    dry_sequence_breakers: tuple[str, ...]
+    mirostat: int
+    mirostat_tau: float
+    mirostat_eta: float
+    logit_bias: tuple[tuple[int, float], ...]
+    n_logprobs: int | None
 
 
 @dataclass(frozen=True)

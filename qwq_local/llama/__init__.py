@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from qwq_local.llama._backend import LlamaBackend
+from qwq_local.llama._constraint import check_constraint
 from qwq_local.llama._context import ContextShape
 from qwq_local.llama._devices import list_devices
 from qwq_local.llama._imatrix import ActivationCollector
 from qwq_local.llama._model import Progress
 from qwq_local.llama._probe import MemoryProbe, ProbedMemory, probe_memory
 
-__all__ = ["ActivationCollector", "ContextShape", "LlamaBackend", "MemoryProbe", "ProbedMemory", "Progress", "list_devices", "probe_memory"]
+__all__ = [
+    "ActivationCollector",
+    "ContextShape",
+    "LlamaBackend",
+    "MemoryProbe",
+    "ProbedMemory",
+    "Progress",
+    "check_constraint",
+    "list_devices",
+    "probe_memory",
+]
