@@ -60,6 +60,8 @@ _SAMPLING_RANGES: Final[dict[str, tuple[float, float, str]]] = {
     "n_logprobs": (0, 20, "It counts the likeliest tokens to tell of at each place; leave it out for none."),
 }
 """The lowest and the highest value of each number in Sampling, and a hint."""
+MAX_STOPS: Final = 16
+MAX_STOP_CHARACTERS: Final = 1000
 MAX_BIASES: Final = 1024
 MAX_BREAKERS: Final = 16
 MAX_BREAKER_BYTES: Final = 40
@@ -152,3 +154,13 @@ def check_max_tokens(max_tokens: int | None) -> None:
     """Raise SettingsError unless `max_tokens` is None or at least 1."""
     if max_tokens is not None and max_tokens < 1:
         raise SettingsError(f"max-tokens is {max_tokens}, but must be at least 1.", hint="Leave it out for no limit.")
+
+
+def check_stop(stop: tuple[str, ...]) -> None:
+    """Raise SettingsError unless each of at most MAX_STOPS texts could end an answer."""
+    _check_count("stop", len(stop), MAX_STOPS, "texts")
+    for text in stop:
+        if not 1 <= len(text) <= MAX_STOP_CHARACTERS:
+            raise SettingsError(
+                f"stop has a text of {len(text):,} characters.", hint=f"Each must have 1 to {MAX_STOP_CHARACTERS:,} of them."
+            )
