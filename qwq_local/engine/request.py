@@ -73,6 +73,29 @@ class Answering:
 
 
 @dataclass(frozen=True)
+class ToolCallStarted:
+    """The answer calls a tool; calls are counted from 0."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
+class ToolCallDelta:
+    """A piece of a call's arguments, which are a JSON object: its text as the model writes it."""
+
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ToolCallDropped:
+    """A call that had started proves to be none: it was cut short, or is not JSON. Its whole text follows as a part of the answer."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """The request is done: `reason` tells how it ended."""
 
