@@ -127,7 +127,7 @@ def plot(found: dict[Rope, NDArray[np.float64]], path: Path) -> None:
 
     plt.rcParams["svg.fonttype"] = "none"
     figure, axis = plt.subplots(figsize=(9, 4.5))
-    for rope, colour in (("native", "#b23a48"), ("yarn", "#2a6f97")):
+    for rope, colour in zip(ROPES, ("#b23a48", "#2a6f97"), strict=True):
         mean = found[rope].mean(0)
         smooth = np.convolve(mean, np.ones(64) / 64, "valid")
         axis.plot(np.arange(len(smooth)) + 32, smooth, color=colour, label={"native": "native scaling", "yarn": "YaRN"}[rope])

@@ -12,7 +12,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -20,24 +20,25 @@ from typing import Final
 
 import click
 
-from benchmarks.peers import SAMPLING, llama_server, python_server
+from benchmarks.peers import llama_server, python_server
 from benchmarks.report import Table
 from benchmarks.synthetic import write_model
 from qwq_local.engine import Finished, Request, Worker
 from qwq_local.llama import ContextShape, LlamaBackend
-from qwq_local.settings import Sampling
 from tests.ghosts import QWEN_0_5B, QWEN_1_5B
 
 WIDTHS: Final = (1, 2, 4, 8, 16)
 N_PROMPT, N_TOKENS, N_CTX = 64, 64, 4096
 SHAPES: Final = {"0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
 
+System = Callable[[Sequence[Sequence[int]], int], float]
+
 
 def ours(worker: Worker, prompts: Sequence[Sequence[int]], n_tokens: int) -> float:
     """All prompts at once, so many tokens each; tokens a second."""
     started_at = time.perf_counter()
     streams = [
-        worker.submit(Request(tuple(prompt), N_CTX, sampling=Sampling(**SAMPLING), seed=i, max_tokens=n_tokens, stops_repetition=False))
+        worker.submit(Request(tuple(prompt), N_CTX, seed=i, max_tokens=n_tokens, stops_repetition=False))
         for i, prompt in enumerate(prompts)
     ]
     ends = [list(stream)[-1] for stream in streams]
@@ -65,13 +66,13 @@ def main(*, server: Path, shape: str, quantization: str, rounds: int, python_ser
         context = ContextShape(N_CTX, 512, max(WIDTHS), 2, "f16", 4.0, N_CTX)
         worker = stack.enter_context(closing(Worker(LlamaBackend(path, context, "native", 0))))
         theirs = stack.enter_context(llama_server(server, path, max(WIDTHS), N_CTX, "--no-repack"))
-        systems = {"ours": partial(ours, worker), "llama-server": theirs.tokens_per_second}
+        systems: dict[str, System] = {"ours": partial(ours, worker), "llama-server": theirs.tokens_per_second}
         if python_server_too:
             systems["llama-cpp-python"] = stack.enter_context(python_server(path, N_CTX)).tokens_per_second
         measure(systems, f"{shape}, {quantization}", rounds).show(json_path)
 
 
-def measure(systems: dict[str, partial[float]], model: str, rounds: int) -> Table:
+def measure(systems: dict[str, System], model: str, rounds: int) -> Table:
     """A row for each width: medians, and ours against each of the others."""
     others = [name for name in systems if name != "ours"]
     table = Table(f"tokens/s, {model}", ["streams", *systems, *(f"ours / {name}" for name in others)])

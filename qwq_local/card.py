@@ -32,6 +32,8 @@ IM_END = "<|im_end|>"
 END_OF_TEXT = "<|endoftext|>"
 THINK = "<think>"
 END_THINK = "</think>"
+TOOL_CALL = "<tool_call>"
+END_TOOL_CALL = "</tool_call>"
 END_TOKENS = (IM_END, END_OF_TEXT)
 """An answer ends at either; a runtime that misses the second writes for ever (ollama issue 7967)."""
 

@@ -12,16 +12,14 @@ from typing import Any, Self, TypedDict, Unpack
 from qwq_local.backend import Backend, Rope
 from qwq_local.engine import (
     Answering,
-    Drawn,
     Event,
     Failed,
     Finished,
     FinishReason,
+    Progress,
     Request,
-    RopeSwitched,
     Stream,
     Thinking,
-    ThoughtClosed,
     Timings,
     Usage,
     Worker,
@@ -37,10 +35,6 @@ from qwq_local.survey import Expectation
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking"]
 
 
-Progress = Thinking | Answering | Drawn | ThoughtClosed | RopeSwitched
-"""The events of an answer on its way."""
-
-
 class SamplingOptions(TypedDict, total=False):
     """The fields of `settings.Sampling`, as keyword arguments."""
 
@@ -50,6 +44,25 @@ class SamplingOptions(TypedDict, total=False):
     min_p: float
     presence_penalty: float
     seed: int | None
+    repeat_penalty: float
+    frequency_penalty: float
+    penalty_last_n: int
+    typical_p: float
+    top_n_sigma: float
+    xtc_probability: float
+    xtc_threshold: float
+    dynatemp_range: float
+    dynatemp_exponent: float
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int
+    dry_sequence_breakers: tuple[str, ...]
+    mirostat: int
+    mirostat_tau: float
+    mirostat_eta: float
+    logit_bias: tuple[tuple[int, float], ...]
+    n_logprobs: int | None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ KvType = Literal["f32", "f16", "q8_0", "q4_0"]
 RopeWish = Literal["auto", "native", "yarn"]
 """How positions are scaled: `auto` uses YaRN only where a request does not fit the native context."""
 
-MAX_SEED: Final = 2**32 - 1
+MAX_SEED: Final = 2**32 - 2
+"""The next one, LLAMA_DEFAULT_SEED (include/llama.h), would be a new one each time."""
 
 
 def _check_range(name: str, value: float, low: float, high: float, hint: str) -> None:
@@ -23,15 +24,58 @@ def _check_range(name: str, value: float, low: float, high: float, hint: str) ->
         raise SettingsError(f"{name} is {value}, but must lie between {low:g} and {high:g}.", hint=hint)
 
 
+def _check_count(name: str, count: int, most: int, what: str) -> None:
+    if count > most:
+        raise SettingsError(f"{name} has {count:,} {what}.", hint=f"At most {most:,} can be given.")
+
+
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SettingsError(f"{name} is {value!r}, which is unknown.", hint=f"Choose one of {', '.join(choices)}.")
 
 
+_SAMPLING_RANGES: Final[dict[str, tuple[float, float, str]]] = {
+    "temperature": (0, 5, f"QwQ is meant to run at {card.TEMPERATURE}."),
+    "top_p": (0, 1, f"QwQ is meant to run at {card.TOP_P}; 1 switches it off."),
+    "top_k": (0, 2**31 - 1, "QwQ is meant to run at 20 to 40; 0 switches it off."),
+    "min_p": (0, 1, f"QwQ is meant to run at {card.MIN_P:g}, which switches it off."),
+    "presence_penalty": (-2, 2, "0 to 2 works against repetition."),
+    "seed": (0, MAX_SEED, "Leave it out for a new one each time."),
+    "repeat_penalty": (0.1, 10, "1 switches it off; 1.05 to 1.2 works against repetition."),
+    "frequency_penalty": (-2, 2, "0 switches it off; above it works against repetition."),
+    "penalty_last_n": (-1, 2**31 - 1, "It counts tokens; -1 looks back over the whole answer."),
+    "typical_p": (0, 1, "1 switches it off."),
+    "top_n_sigma": (0, 100, "0 switches it off; 1 is usual."),
+    "xtc_probability": (0, 1, "0 switches it off; 0.5 is usual."),
+    "xtc_threshold": (0, 1, "0.1 is usual; above 0.5 it has no effect."),
+    "dynatemp_range": (0, 5, "0 switches it off; it is added to and taken from the temperature."),
+    "dynatemp_exponent": (0.01, 10, "1 is usual."),
+    "dry_multiplier": (0, 100, "0 switches it off; 0.8 is usual."),
+    "dry_base": (1, 100, "1.75 is usual."),
+    "dry_allowed_length": (1, 2**31 - 1, "It counts tokens; 2 is usual."),
+    "dry_penalty_last_n": (-1, 2**31 - 1, "It counts tokens; -1 looks back over the whole answer."),
+    "mirostat": (0, 2, "0 switches it off; 1 and 2 are its two versions."),
+    "mirostat_tau": (0, 100, "5 is usual."),
+    "mirostat_eta": (0, 1, "0.1 is usual."),
+    "n_logprobs": (0, 20, "It counts the likeliest tokens to tell of at each place; leave it out for none."),
+}
+"""The lowest and the highest value of each number in Sampling, and a hint."""
+MAX_STOPS: Final = 16
+MAX_STOP_CHARACTERS: Final = 1000
+MAX_BIASES: Final = 1024
+MAX_BREAKERS: Final = 16
+MAX_BREAKER_BYTES: Final = 40
+"""Longer ones are cut short without a word (llama_sampler_init_dry, src/llama-sampler.cpp)."""
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn; applied in the order top_k, top_p, min_p, temperature.
+    """How the next token is drawn; by default only top_k, top_p and temperature do anything.
 
+    The order is QwQ's: logit_bias, the penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature. `mirostat` 1 or 2
+    replaces all between dry and temperature, and temperature 0 all after dry. `logit_bias` pairs token ids with what is added to their
+    logits, and penalties and dry look back `…_last_n` tokens of the answer. `n_logprobs` counts the likeliest tokens to be told of with
+    each drawn one; 0 asks for that one's probability alone, None for nothing. What each sampler does: llama.cpp's include/llama.h.
     Raises SettingsError for a value out of its range.
     """
 
@@ -41,15 +85,40 @@ class Sampling:
     min_p: float = card.MIN_P
     presence_penalty: float = card.PRESENCE_PENALTY
     seed: int | None = None
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    penalty_last_n: int = -1
+    typical_p: float = 1.0
+    top_n_sigma: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    n_logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        _check_range("temperature", self.temperature, 0, 5, f"QwQ is meant to run at {card.TEMPERATURE}.")
-        _check_range("top_p", self.top_p, 0, 1, f"QwQ is meant to run at {card.TOP_P}; 1 switches it off.")
-        _check_range("top_k", self.top_k, 0, 2**31 - 1, "QwQ is meant to run at 20 to 40; 0 switches it off.")
-        _check_range("min_p", self.min_p, 0, 1, f"QwQ is meant to run at {card.MIN_P:g}, which switches it off.")
-        _check_range("presence_penalty", self.presence_penalty, -2, 2, "0 to 2 works against repetition.")
-        if self.seed is not None:
-            _check_range("seed", self.seed, 0, MAX_SEED, "Leave it out for a new one each time.")
+        for name, (low, high, hint) in _SAMPLING_RANGES.items():
+            value = getattr(self, name)
+            if value is not None:
+                _check_range(name, value, low, high, hint)
+        _check_count("logit_bias", len(self.logit_bias), MAX_BIASES, "tokens")
+        for token, bias in self.logit_bias:
+            _check_range(f"logit_bias of token {token}", bias, -100, 100, "-100 all but forbids a token, 100 all but forces it.")
+        _check_count("dry_sequence_breakers", len(self.dry_sequence_breakers), MAX_BREAKERS, "texts")
+        for text in self.dry_sequence_breakers:
+            if not 1 <= len(text.encode("utf-8", "surrogatepass")) <= MAX_BREAKER_BYTES or "\0" in text:
+                raise SettingsError(
+                    f"dry_sequence_breakers has {text!r}, which cannot be one.", hint=f"Each is a text of 1 to {MAX_BREAKER_BYTES} bytes."
+                )
 
     @property
     def warning(self) -> str:
@@ -85,3 +154,13 @@ def check_max_tokens(max_tokens: int | None) -> None:
     """Raise SettingsError unless `max_tokens` is None or at least 1."""
     if max_tokens is not None and max_tokens < 1:
         raise SettingsError(f"max-tokens is {max_tokens}, but must be at least 1.", hint="Leave it out for no limit.")
+
+
+def check_stop(stop: tuple[str, ...]) -> None:
+    """Raise SettingsError unless each of at most MAX_STOPS texts could end an answer."""
+    _check_count("stop", len(stop), MAX_STOPS, "texts")
+    for text in stop:
+        if not 1 <= len(text) <= MAX_STOP_CHARACTERS:
+            raise SettingsError(
+                f"stop has a text of {len(text):,} characters.", hint=f"Each must have 1 to {MAX_STOP_CHARACTERS:,} of them."
+            )

@@ -20,14 +20,32 @@ RANGES: dict[str, tuple[float, float]] = {
     "min_p": (0, 1),
     "presence_penalty": (-2, 2),
     "seed": (0, MAX_SEED),
+    "repeat_penalty": (0.1, 10),
+    "frequency_penalty": (-2, 2),
+    "penalty_last_n": (-1, 2**31 - 1),
+    "typical_p": (0, 1),
+    "top_n_sigma": (0, 100),
+    "xtc_probability": (0, 1),
+    "xtc_threshold": (0, 1),
+    "dynatemp_range": (0, 5),
+    "dynatemp_exponent": (0.01, 10),
+    "dry_multiplier": (0, 100),
+    "dry_base": (1, 100),
+    "dry_allowed_length": (1, 2**31 - 1),
+    "dry_penalty_last_n": (-1, 2**31 - 1),
+    "mirostat": (0, 2),
+    "mirostat_tau": (0, 100),
+    "mirostat_eta": (0, 1),
+    "n_logprobs": (0, 20),
 }
-WHOLE = ("top_k", "seed")
+WHOLE = ("top_k", "seed", "penalty_last_n", "dry_allowed_length", "dry_penalty_last_n", "mirostat", "n_logprobs")
 
 
 def test_the_defaults_are_qwqs_guidelines() -> None:
     default = Sampling()
     assert (default.temperature, default.top_p, default.top_k, default.min_p) == (0.6, 0.95, 40, 0)
     assert (default.presence_penalty, default.seed, default.warning) == (0, None, "")
+    assert (default.logit_bias, default.n_logprobs) == ((), None)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -61,6 +79,25 @@ def test_a_value_out_of_its_range_is_refused_by_name_and_value(name: str, data: 
 def test_no_number_is_refused(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=name):
         Sampling(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"logit_bias": ((7, 100.5),)}, "logit_bias of token 7 is 100.5,"),
+        ({"logit_bias": ((1, 0.0), (7, -math.inf))}, "logit_bias of token 7 is -inf,"),
+        ({"logit_bias": tuple((token, 1.0) for token in range(1025))}, "logit_bias has 1,025 tokens"),
+        ({"dry_sequence_breakers": ("\n", "")}, "dry_sequence_breakers has ''"),
+        ({"dry_sequence_breakers": ("é" * 21,)}, "dry_sequence_breakers has 'é"),
+        ({"dry_sequence_breakers": ("a\0b",)}, "dry_sequence_breakers has 'a\\x00b'"),
+        ({"dry_sequence_breakers": ("x",) * 17}, "dry_sequence_breakers has 17 texts"),
+    ],
+)
+def test_a_list_in_a_sampling_is_checked_item_by_item(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Sampling(**wrong)
+    assert str(caught.value).startswith(says)
+    assert caught.value.hint
 
 
 def test_greedy_is_warned_of_with_the_reason_and_the_better_value() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwq_local.engine import Answering, Thinking
-from qwq_local.engine.thinking import ThinkMarkers, Transcript
+from qwq_local.engine import Answering, Thinking, ToolCallDelta, ToolCallStarted
+from qwq_local.engine.thinking import TextEvent, ThinkMarkers, Transcript
 from tests.fakes import END_THINK, THINK, FakeVocabulary
 
 MARKERS = ThinkMarkers(THINK, END_THINK)
@@ -23,7 +23,8 @@ def run(tokens: list[int], *, opens_thinking: bool = True, markers: ThinkMarkers
     transcript = Transcript(markers, opens_thinking=opens_thinking)
     vocabulary = FakeVocabulary()
     events = [event for token in tokens for event in transcript.push(token, vocabulary.piece(token))]
-    return events + transcript.close(), transcript.reasoning_tokens
+    texts = [event for event in [*events, *transcript.close()] if isinstance(event, Thinking | Answering)]
+    return texts, transcript.reasoning_tokens
 
 
 def modes(tokens: list[int], *, is_thinking: bool) -> list[tuple[bool, int]]:
@@ -84,3 +85,46 @@ def test_a_vocabulary_without_thoughts_answers_only() -> None:
     events, reasoning_tokens = run(tokens, opens_thinking=False, markers=ThinkMarkers(None, None))
     assert {type(event) for event in events} == {Answering}
     assert ("".join(event.text for event in events), reasoning_tokens) == ("<think>no</think>", 0)
+
+
+CALL, END_CALL = 261, 262
+WITH_CALLS = ThinkMarkers(THINK, END_THINK, CALL, END_CALL)
+WRITTEN = [CALL, *b'\n{"name": "add", "arguments": {"a": 1}}\n', END_CALL]
+
+
+def run_with_calls(tokens: list[int], *, opens_thinking: bool, calls_tools: bool = True, stop: tuple[str, ...] = ()) -> list[TextEvent]:
+    transcript = Transcript(WITH_CALLS, opens_thinking=opens_thinking, stop=stop, calls_tools=calls_tools)
+    pieces = {CALL: b"<tool_call>", END_CALL: b"</tool_call>", THINK: b"", END_THINK: b""}
+    events = [event for token in tokens for event in transcript.push(token, pieces[token] if token in pieces else bytes([token]))]
+    return events + transcript.close()
+
+
+def test_a_call_written_in_the_thought_is_thought_and_nothing_else() -> None:
+    events = run_with_calls([*WRITTEN, END_THINK, *b"done"], opens_thinking=True)
+    assert not any(isinstance(event, ToolCallStarted | ToolCallDelta) for event in events)
+    thought = "".join(event.text for event in events if isinstance(event, Thinking))
+    assert thought == '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+
+
+def test_a_call_after_the_thought_is_told_with_what_stands_around_it() -> None:
+    events = run_with_calls([*b"hm", END_THINK, *b"first", *WRITTEN, *WRITTEN], opens_thinking=True)
+    told = [event for event in events if not isinstance(event, Thinking | ToolCallDelta)]
+    assert told == [*map(Answering, "first"), ToolCallStarted(0, "add"), ToolCallStarted(1, "add")]
+    assert "".join(event.arguments for event in events if isinstance(event, ToolCallDelta)) == 2 * '{"a": 1}'
+
+
+def test_without_tools_a_call_is_text() -> None:
+    events = run_with_calls(WRITTEN, opens_thinking=False, calls_tools=False)
+    assert "".join(event.text for event in events if isinstance(event, Answering)).startswith("<tool_call>")
+
+
+def test_a_stop_string_ends_the_answer_and_not_the_thought() -> None:
+    events = run_with_calls([*b"a STOP b", END_THINK, *b"c STOP d"], opens_thinking=True, stop=("STOP",))
+    thought = "".join(event.text for event in events if isinstance(event, Thinking))
+    answer = "".join(event.text for event in events if isinstance(event, Answering))
+    assert (thought, answer) == ("a STOP b", "c ")
+
+
+def test_what_might_have_become_a_stop_string_is_told_at_the_end() -> None:
+    events = run_with_calls([*b"c STO"], opens_thinking=False, stop=("STOP",))
+    assert "".join(event.text for event in events if isinstance(event, Answering)) == "c STO"

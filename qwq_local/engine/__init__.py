@@ -11,14 +11,19 @@ from qwq_local.engine.request import (
     Failed,
     Finished,
     FinishReason,
+    Progress,
     Request,
     RopeSwitched,
     Thinking,
     ThoughtClosed,
     Timings,
+    ToolCallDelta,
+    ToolCallDropped,
+    ToolCallStarted,
     Usage,
 )
 from qwq_local.engine.snapshot import Snapshot
+from qwq_local.engine.tool_grammar import tool_constraint
 from qwq_local.engine.worker import Stream, Worker
 
 __all__ = [
@@ -30,6 +35,7 @@ __all__ = [
     "Failed",
     "FinishReason",
     "Finished",
+    "Progress",
     "Request",
     "RopeSwitched",
     "SavedPrefix",
@@ -38,6 +44,10 @@ __all__ = [
     "Thinking",
     "ThoughtClosed",
     "Timings",
+    "ToolCallDelta",
+    "ToolCallDropped",
+    "ToolCallStarted",
     "Usage",
     "Worker",
+    "tool_constraint",
 ]

@@ -24,7 +24,7 @@ class Reply:
         self._sampler = sampler
         self._vocabulary = vocabulary
         self._markers = markers
-        self._transcript = Transcript(markers, opens_thinking=request.opens_thinking)
+        self._transcript = Transcript(markers, opens_thinking=request.opens_thinking, stop=request.stop, calls_tools=request.calls_tools)
         self._repetition = RepetitionDetector()
         self._is_constrained = False
         self._n_thought = 0
@@ -118,5 +118,7 @@ class Reply:
         self.n_written += 1
         self._tokens.append(token)
         self._events.extend(self._transcript.push(token, self._vocabulary.piece(token)))
-        if self.n_written == self._limit:
+        if self._transcript.is_stopped:
+            self.ended = "stop"
+        elif self.n_written == self._limit:
             self.ended = "length"

@@ -20,8 +20,9 @@ class Request:
 
     `n_ctx` is the number of tokens prompt and answer may fill together. An answer that outgrows it under native scaling goes on under YaRN
     where `n_ctx_yarn` is more. `max_tokens` limits the answer, thoughts included; `think_tokens` limits what is drawn of the thought, which
-    is then closed and answered from. `stop` are texts that end the answer, `constraint` is what it must look like; both leave the thought
-    alone. `stops_repetition`: a thought that repeats itself is closed, an answer that does is ended.
+    is then closed and answered from. `stop` are texts that end the answer, `constraint` is what it must look like, and with `calls_tools`
+    it may call tools; all three leave the thought alone. `stops_repetition`: a thought that repeats itself is closed, an answer that does
+    is ended.
     """
 
     prompt: tuple[int, ...]
@@ -35,6 +36,7 @@ class Request:
     think_tokens: int | None = None
     stop: tuple[str, ...] = ()
     constraint: Constraint | None = None
+    calls_tools: bool = False
     stops_repetition: bool = True
 
 
@@ -107,6 +109,29 @@ class RopeSwitched:
 
 
 @dataclass(frozen=True)
+class ToolCallStarted:
+    """The answer calls a tool; calls are counted from 0."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
+class ToolCallDelta:
+    """A piece of a call's arguments, which are a JSON object: its text as the model writes it."""
+
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ToolCallDropped:
+    """A call that had started proves to be none: it was cut short, or is not JSON. Its whole text follows as a part of the answer."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """The request is done: `reason` tells how it ended."""
 
@@ -124,4 +149,7 @@ class Failed:
     error: Exception
 
 
-Event = Thinking | Answering | Drawn | ThoughtClosed | RopeSwitched | Finished | Failed
+Progress = Thinking | Answering | ToolCallStarted | ToolCallDelta | ToolCallDropped | Drawn | ThoughtClosed | RopeSwitched
+"""The events of an answer on its way."""
+
+Event = Progress | Finished | Failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qwq_local.llama._backend import LlamaBackend
+from qwq_local.llama._constraint import check_constraint
 from qwq_local.llama._context import ContextShape
 from qwq_local.llama._devices import list_devices
 from qwq_local.llama._imatrix import ActivationCollector
@@ -19,6 +20,7 @@ __all__ = [
     "MemoryProbe",
     "ProbedMemory",
     "Progress",
+    "check_constraint",
     "cpu_build",
     "list_devices",
     "probe_memory",

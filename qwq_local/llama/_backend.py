@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwq_local.backend import BatchToken, Constraint, Rope
-from qwq_local.errors import ConstraintError
+from qwq_local.llama._constraint import ConstraintCompiler
 from qwq_local.llama._context import ContextShape, LlamaContext
 from qwq_local.llama._interrupt import InterruptSwitch
 from qwq_local.llama._model import LlamaModel, Progress
@@ -33,6 +33,7 @@ class LlamaBackend:
         self._model = LlamaModel(path, n_gpu_layers, on_progress, gpu_shares)
         try:
             self.vocabulary = LlamaVocabulary(self._model)
+            self._constraints = ConstraintCompiler(self.vocabulary)
             self._switch = InterruptSwitch()
             self._context = LlamaContext(self._model, shape, rope, self._switch)
         except BaseException:
@@ -85,10 +86,9 @@ class LlamaBackend:
         return self._context.logits(batch_index, self.vocabulary.n_tokens)
 
     def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> LlamaSampler:
-        """A sampler for one request. Raises ConstraintError."""
-        if constraint is not None:
-            raise ConstraintError("Answers cannot be constrained yet.")
-        return LlamaSampler(lambda: self._context.handle, sampling, seed, n_vocab=self.vocabulary.n_tokens, history_tokens=self.n_ctx)
+        """A sampler for one request. Raises ConstraintError, and SettingsError where `sampling` names an unknown token."""
+        matcher = self._constraints.compile(constraint) if constraint else None
+        return LlamaSampler(lambda: self._context.handle, self.vocabulary, sampling, seed, self.n_ctx, matcher)
 
     def truncate(self, sequence: int, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` of a sequence."""

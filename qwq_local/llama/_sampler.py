@@ -1,39 +1,72 @@
-"""One request's sampler chain."""
+"""One request's sampler: its chain, its constraint, and the probabilities of what it draws."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qwq_local.backend import Draw
+from qwq_local.errors import DecodeError, SettingsError
+from qwq_local.llama._chain import new_chain
+from qwq_local.llama._constraint import AnswerMatcher
 from qwq_local.llama._library import library
+from qwq_local.llama._vocabulary import LlamaVocabulary
 from qwq_local.settings import Sampling
+
+TOKEN_DATA: Final = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+"""`llama_token_data` (include/llama.h)."""
+
+Logits = NDArray[np.float32]
 
 
 class LlamaSampler:
-    """Implements `qwq_local.backend.Sampler`: presence penalty, top_k, top_p, min_p, temperature, in QwQ's order.
+    """Implements `qwq_local.backend.Sampler`.
 
-    `context` gives the llama_context of the last batch, which a switch of the scaling replaces; `history_tokens` is how far the penalty
-    looks back; `n_vocab` counts tokens.
+    `context` gives the llama_context of the last batch, which a switch of the scaling replaces; `n_ctx` is how many tokens penalties look
+    back that have no limit. Raises SettingsError where `sampling` biases a token that the vocabulary does not have.
     """
 
-    def __init__(self, context: Callable[[], Any], sampling: Sampling, seed: int, *, n_vocab: int, history_tokens: int) -> None:
-        lib = library()
+    def __init__(
+        self,
+        context: Callable[[], Any],
+        vocabulary: LlamaVocabulary,
+        sampling: Sampling,
+        seed: int,
+        n_ctx: int,
+        matcher: AnswerMatcher | None = None,
+    ) -> None:
         self._context = context
-        self._chain: Any = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        for link in _links(lib, sampling, seed, n_vocab, history_tokens):
-            lib.llama_sampler_chain_add(self._chain, link)
+        self._n_vocab = vocabulary.n_tokens
+        self._n_logprobs = sampling.n_logprobs
+        self._bias = dict(sampling.logit_bias)
+        self._matcher = matcher
+        self._is_constrained = False
+        _refuse_unknown(self._bias, self._n_vocab)
+        self._chain: Any = new_chain(sampling, seed, vocabulary, n_ctx)
 
     def sample(self, batch_index: int) -> Draw:
-        """Draw the next token; the chain remembers it (llama_sampler_sample accepts what it draws, src/llama-sampler.cpp)."""
-        return Draw(int(library().llama_sampler_sample(self._chain, self._context(), batch_index)))
+        """Draw the next token, and remember it. Raises DecodeError where the constraint lets nothing come next."""
+        if self._bias or self._is_constrained:
+            token = self._draw_among_allowed(self._logits(batch_index))
+        else:
+            # It accepts what it draws (llama_sampler_sample, src/llama-sampler.cpp).
+            token = int(library().llama_sampler_sample(self._chain, self._context(), batch_index))
+        return Draw(token) if self._n_logprobs is None else with_logprobs(token, self._logits(batch_index), self._n_logprobs)
 
     def accept(self, token: int) -> None:
-        """Let the penalties know of a token that was put there."""
+        """Remember a token that was put there. Raises DecodeError where the constraint, once it holds, does not allow it."""
         library().llama_sampler_accept(self._chain, token)
+        if self._matcher and self._is_constrained:
+            self._matcher.take(token)
 
     def constrain(self) -> None:
-        """Nothing changes: there is no constraint."""
+        """From here on the constraint holds, if there is one."""
+        self._is_constrained = self._matcher is not None
 
     def close(self) -> None:
         """Free the chain and its links."""
@@ -41,17 +74,46 @@ class LlamaSampler:
             library().llama_sampler_free(self._chain)
             self._chain = None
 
+    def _logits(self, batch_index: int) -> Logits:
+        """The model's own logits, not to be written to: they are llama.cpp's memory, valid until the next decode."""
+        row = library().llama_get_logits_ith(self._context(), batch_index)
+        return np.ctypeslib.as_array(row, (self._n_vocab,))
 
-def _links(lib: Any, sampling: Sampling, seed: int, n_vocab: int, history_tokens: int) -> list[Any]:  # noqa: ANN401
-    links = []
-    if sampling.presence_penalty:
-        links.append(lib.llama_sampler_init_penalties(n_vocab, history_tokens, 1.0, 0.0, sampling.presence_penalty))
-    if sampling.temperature == 0:
-        return [*links, lib.llama_sampler_init_greedy()]
-    if sampling.top_k:
-        links.append(lib.llama_sampler_init_top_k(sampling.top_k))
-    if sampling.top_p < 1:
-        links.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-    if sampling.min_p:
-        links.append(lib.llama_sampler_init_min_p(sampling.min_p, 1))
-    return [*links, lib.llama_sampler_init_temp(sampling.temperature), lib.llama_sampler_init_dist(seed)]
+    @cached_property
+    def _candidates(self) -> NDArray[np.void]:
+        return np.zeros(self._n_vocab, TOKEN_DATA)
+
+    def _draw_among_allowed(self, logits: Logits) -> int:
+        """Hand the chain only what may come next: samplers that met -inf instead would reckon with NaN (typical, mirostat)."""
+        lib = library()
+        if self._bias:
+            logits = logits.copy()
+            logits[list(self._bias)] += np.fromiter(self._bias.values(), np.float32)
+        allowed = self._matcher.allowed() if self._matcher and self._is_constrained else np.arange(self._n_vocab)
+        token = int(allowed[0])
+        if len(allowed) > 1:
+            self._candidates["id"][: len(allowed)] = allowed
+            self._candidates["logit"][: len(allowed)] = logits[allowed]
+            first = self._candidates.ctypes.data_as(lib.llama_token_data_p)
+            array = lib.llama_token_data_array(first, len(allowed), -1, False)
+            lib.llama_sampler_apply(self._chain, ctypes.byref(array))
+            if array.selected < 0:
+                raise DecodeError(f"llama.cpp's samplers chose none of {len(allowed):,} tokens.")
+            token = int(array.data[array.selected].id)
+        self.accept(token)
+        return token
+
+
+def with_logprobs(token: int, logits: Logits, n_top: int) -> Draw:
+    """A draw with the natural logarithms of its probability and of the `n_top` likeliest tokens', before any sampler."""
+    peak = logits.max()
+    log_sum = float(peak) + float(np.log(np.exp(logits - peak).sum(dtype=np.float64)))
+    top = np.argpartition(logits, -n_top)[-n_top:] if n_top else np.empty(0, np.intp)
+    ranked = sorted(top.tolist(), key=lambda candidate: (-logits[candidate], candidate))
+    return Draw(token, float(logits[token]) - log_sum, tuple((candidate, float(logits[candidate]) - log_sum) for candidate in ranked))
+
+
+def _refuse_unknown(bias: dict[int, float], n_vocab: int) -> None:
+    for token in bias:
+        if not 0 <= token < n_vocab:
+            raise SettingsError(f"logit_bias has the token {token}.", hint=f"This model's tokens are 0 to {n_vocab - 1}.")

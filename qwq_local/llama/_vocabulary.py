@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import unicodedata
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Any, Final
 
 from qwq_local import card
 from qwq_local.errors import LoadError
@@ -32,6 +32,11 @@ class LlamaVocabulary:
                 hint="Use a GGUF of QwQ-32B or of another chat model of Qwen2's architecture.",
             )
 
+    @property
+    def handle(self) -> Any:  # noqa: ANN401 - an opaque pointer
+        """The llama_vocab."""
+        return self._vocab
+
     @cached_property
     def markers(self) -> dict[str, int]:
         """Every control and user-defined token, by its text."""
@@ -47,8 +52,16 @@ class LlamaVocabulary:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ordinary text: normalised as the checkpoint's tokenizer does, and never a marker."""
-        text = unicodedata.normalize(card.UNICODE_FORM, text)
+        return self.tokenize_verbatim(unicodedata.normalize(card.UNICODE_FORM, text))
+
+    def tokenize_verbatim(self, text: str) -> list[int]:
+        """The same without normalising: the tokens' bytes are the text's own."""
         return [token for piece in plain_pieces(text, self.markers) for token in self._tokenize_piece(piece)]
+
+    def all_bytes(self) -> list[bytes]:
+        """What each token stands for: a marker's text, the bytes of any other, nothing where the file only fills up its vocabulary."""
+        named = {token: text.encode("utf-8") for text, token in self.markers.items()}
+        return [named[token] if token in named else self._piece(token) for token in range(self.n_tokens)]
 
     def _tokenize_piece(self, piece: str) -> list[int]:
         data = piece.encode("utf-8")

@@ -1,0 +1,81 @@
+"""Texts that go round in circles are told from those that do not, token by token and exactly."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from qwq_local.engine.repetition import LEAST_RUN, LONGEST_PERIOD, RepetitionDetector
+from qwq_local.runtime import QwQ
+from tests.nano import tasks
+
+
+def found_at(tokens: Sequence[int]) -> list[int]:
+    detector = RepetitionDetector()
+    return [i for i, token in enumerate(tokens) if detector.push(token)]
+
+
+def repeats(tokens: Sequence[int]) -> bool:
+    """The same at the end of a whole text, by hand."""
+    for period in range(1, min(LONGEST_PERIOD, len(tokens)) + 1):
+        run = 0
+        while run + period < len(tokens) and tokens[-1 - run] == tokens[-1 - run - period]:
+            run += 1
+        if run >= max(LEAST_RUN, 3 * period):
+            return True
+    return False
+
+
+CYCLES = st.lists(st.integers(0, 2), min_size=1, max_size=60)
+TEXTS = st.lists(st.integers(0, 2), max_size=200)
+
+
+@given(before=TEXTS, cycle=CYCLES, more=st.integers(0, 60), after=TEXTS)
+@example(before=[], cycle=[0], more=0, after=[])
+@example(before=[0] * 90, cycle=[0] * 40 + [1], more=0, after=[1])
+def test_every_token_is_told_of_as_by_hand(before: list[int], cycle: list[int], more: int, after: list[int]) -> None:
+    n_run = max(LEAST_RUN, 3 * len(cycle)) + len(cycle) - 3 + more
+    tokens = [*before, *(cycle[i % len(cycle)] for i in range(n_run)), *after]
+    found = found_at(tokens)
+    places = {len(before) + n_run - 1, len(before) + n_run - more - 1, len(tokens) - 1, *found[:1], *(i - 1 for i in found[:1])}
+    assert {place: place in found for place in places if place >= 0} == {
+        place: repeats(tokens[: place + 1]) for place in places if place >= 0
+    }
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 31, 32, 33, 64, 96, 97, 500, LONGEST_PERIOD])
+def test_a_cycle_is_found_at_the_token_that_completes_it(period: int) -> None:
+    rng = random.Random(period)
+    cycle = [rng.randrange(152_064) for _ in range(period)]
+    before = [rng.randrange(152_064) for _ in range(100)]
+    n_run = max(LEAST_RUN, 3 * period)
+    tokens = [*before, *(cycle[i % period] for i in range(period + n_run + 5))]
+    assert found_at(tokens) == list(range(len(before) + period + n_run - 1, len(tokens)))
+
+
+def test_a_cycle_longer_than_the_longest_is_no_repetition() -> None:
+    cycle = list(range(LONGEST_PERIOD + 1))
+    assert found_at(cycle * 5) == []
+
+
+def test_a_long_text_copied_twice_is_no_repetition() -> None:
+    rng = random.Random(1)
+    text = [rng.randrange(500) for _ in range(700)]
+    assert found_at([*text, 1, *text, 2, *text, 3]) == []
+
+
+def test_reasoning_answers_and_tables_are_no_repetition(demo: QwQ) -> None:
+    rng = random.Random(3)
+    problems = [draw(rng) for _ in range(40) for draw in (tasks.letters, tasks.addition, tasks.compare)]
+    prose = "\n\n".join(f"{problem.messages[-1]['content']}\n{problem.reasoning}\n{problem.answer}" for problem in problems)
+    rows = ",\n".join(f'  {{"id": {i}, "city": "{tasks.CITIES[i % 20]}", "ok": true, "tags": ["a", "b"]}}' for i in range(200))
+    table = "\n".join(f"| {i} | {i * i} | yes |" for i in range(300))
+    for text in (prose, f"[\n{rows}\n]", table):
+        tokens = demo._vocabulary.tokenize(text)
+        assert len(tokens) > 3000
+        assert found_at(tokens) == []
+    assert found_at(demo._vocabulary.tokenize("Wait, let me check that again.\n" * 20))
