@@ -1,0 +1,100 @@
+"""The wait for the second turn of a long chat: ours against llama.cpp's server, and after a restart, in one run.
+
+    python -m benchmarks.second_turn LLAMA_SERVER [--shape 0.5B] [--quant F16] [--prompt 4000] [--rounds 3] [--json FILE]
+
+The first turn's prompt has --prompt tokens; it is answered with a thought and an answer. The second turn sends the history as QwQ's
+authors say, without the thought, and a new question: what llama.cpp's server has read of the answer stands behind the thought, and is of
+no use. Ours has read the answer again in the meantime. After a restart ours has its shelf, llama.cpp's server its saved slot.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from benchmarks.peers import Peer, llama_server
+from benchmarks.report import Table
+from benchmarks.synthetic import write_model
+from benchmarks.throughput import SHAPES
+from qwq_local.engine import PrefixShelf, Request, Worker
+from qwq_local.llama import ContextShape, LlamaBackend
+
+N_CTX: Final = 8192
+N_THOUGHT, N_ANSWER, N_QUESTION: Final = 300, 200, 40
+SAVED: Final = "slot.bin"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Token ids: the first prompt, the answer without its thought, the second prompt."""
+
+    first: tuple[int, ...]
+    history: tuple[int, ...]
+    second: tuple[int, ...]
+
+
+def new_chat(rng: random.Random, n_prompt: int) -> Chat:
+    """Nothing that was read before. What random weights write is not what a chat would send back, so the answer is drawn too."""
+    first, answer, question = (tuple(rng.randrange(1000, 100_000) for _ in range(n)) for n in (n_prompt, N_ANSWER, N_QUESTION))
+    return Chat(first, first + answer, first + answer + question)
+
+
+def our_wait(worker: Worker, prompt: Sequence[int], n_tokens: int) -> float:
+    """From handing in a prompt to the first token; the rest of the answer is awaited too."""
+    started_at = time.perf_counter()
+    stream = worker.submit(Request(tuple(prompt), N_CTX, max_tokens=n_tokens, stops_repetition=False))
+    next(stream)
+    first = time.perf_counter() - started_at
+    for _ in stream:
+        pass
+    return first
+
+
+def until_idle(worker: Worker) -> None:
+    """Let what is read ahead be read, as while a person reads the answer."""
+    while worker.snapshot().reading_ahead:
+        time.sleep(0.01)
+
+
+def measure_ours(path: Path, chats: Sequence[Chat], shelf: PrefixShelf) -> tuple[list[float], list[float]]:
+    """Waits for the second turn: in the same life, and after a restart."""
+
+    def start() -> Worker:
+        shape = ContextShape(N_CTX, 512, 8, 2, "f16", 4.0, N_CTX)
+        return Worker(LlamaBackend(path, shape, "native", 0), shelf=shelf)
+
+    warm, restarted = [], []
+    for chat in chats:
+        with closing(start()) as worker:
+            our_wait(worker, chat.first, N_THOUGHT + N_ANSWER)
+            worker.preread(chat.history, "native")
+            until_idle(worker)
+            warm.append(our_wait(worker, chat.second, 4))
+        with closing(start()) as worker:
+            restarted.append(our_wait(worker, (*chat.second[:-N_QUESTION], *reversed(chat.second[-N_QUESTION:])), 4))
+    return warm, restarted
+
+
+def measure_theirs(start: Callable[[], Peer], chats: Sequence[Chat]) -> tuple[list[float], list[float], list[float]]:
+    """The same of llama.cpp's server, and after a restart without a saved slot."""
+    warm, restarted, cold = [], [], []
+    for chat in chats:
+        with start() as peer:  # type: ignore[attr-defined]
+            peer.first_token_seconds(chat.first, N_THOUGHT + N_ANSWER)
+            warm.append(peer.first_token_seconds(chat.second, 4))
+            peer.post("/slots/0?action=save", {"filename": SAVED})
+        with start() as peer:  # type: ignore[attr-defined]
+            peer.post("/slots/0?action=restore", {"filename": SAVED})
+            restarted.append(peer.first_token_seconds((*chat.second[:-N_QUESTION], *reversed(chat.second[-N_QUESTION:])), 4))
+        with start() as peer:  # type: ignore[attr-defined]
+            cold.append(peer.first_token_seconds(chat.second, 4))
+    return warm, restarted, cold
