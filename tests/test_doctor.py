@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +12,20 @@ import pytest
 
 from qwq_local.llama._build import cuda_of, describe_build
 from qwq_local.models import facts
-from qwq_local.models.doctor import CHECKS, BadFile, Build, Facts, Gpu, Process, Store, System, diagnose
+from qwq_local.models.condition import BadFile, Build, Facts, Gpu, Process, Store, System
+from qwq_local.models.doctor import CHECKS, REQUIREMENT, diagnose
 from qwq_local.models.inventory import LocalModel
+from qwq_local.models.mending import mending
 
 GIB = 2**30
 CPU = frozenset({"AVX", "AVX2", "FMA", "F16C", "BMI2"})
 FEATURES = CPU | {"SSE3", "OPENMP"}
 PIP = "/venv/bin/python -m pip install --force-reinstall --no-deps"
+NAME = '"llama-cpp-python>=0.3.36"'
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
 RTX = Gpu("NVIDIA", "NVIDIA GeForce RTX 3090", 24 * GIB)
+RTX_4070 = Gpu("NVIDIA", "NVIDIA GeForce RTX 4070", 12 * GIB)
+RADEON = Gpu("AMD", "AMD GPU 0", 16 * GIB)
 M4 = Gpu("Apple", "Apple M4 Max", 64 * GIB)
 SYSTEM = System(
     os="Linux", machine="x86_64", python="/venv/bin/python", ram_total_bytes=64 * GIB, ram_available_bytes=50 * GIB,
@@ -31,10 +38,9 @@ HEALTHY = Facts(SYSTEM, Build(offloads=True, features=FEATURES, cuda=12), STORE,
 CPU_BUILD = Build(features=FEATURES)
 NO_GPU = replace(HEALTHY, gpus=(), build=CPU_BUILD)
 CROWDED = replace(RTX, holders=(Process(7, "game", 9 * GIB), Process(8, "Xorg", 10**8), Process(9, "ollama", 2 * GIB)))
-COMPILE_ON_WINDOWS = (
-    r'set "CMAKE_ARGS=-DGGML_NATIVE=on -DGGML_CUDA=on" && "C:\py\python.exe" -m pip install --force-reinstall --no-deps '
-    "--no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-)
+COMPILE = f"{PIP} --no-cache-dir --no-binary llama-cpp-python {NAME}"
+WINDOWS_PIP = r'"C:\py\python.exe" -m pip install --force-reinstall --no-deps'
+COMPILE_ON_WINDOWS = f'set "CMAKE_ARGS=-DGGML_NATIVE=on -DGGML_CUDA=on" && {WINDOWS_PIP} --no-cache-dir --no-binary llama-cpp-python {NAME}'
 
 
 def on(facts: Facts, **system: object) -> Facts:
@@ -47,55 +53,75 @@ def stored(facts: Facts, **store: object) -> Facts:
 
 FAULTS: dict[str, tuple[Facts, str, str, str]] = {
     "a GPU and a llama.cpp without CUDA": (
-        replace(HEALTHY, build=CPU_BUILD), "gpu", "built without CUDA", f"{PIP} --index-url {INDEX}/cu124 llama-cpp-python",
+        replace(HEALTHY, build=CPU_BUILD), "gpu", "built without CUDA", f"{PIP} --index-url {INDEX}/cu124 {NAME}",
     ),
     "the same under an old driver": (
-        on(replace(HEALTHY, build=CPU_BUILD), driver_cuda=(11, 8)), "gpu", "lies idle", f"{PIP} --index-url {INDEX}/cu118 llama-cpp-python",
+        on(replace(HEALTHY, build=CPU_BUILD), driver_cuda=(11, 8)), "gpu", "lies idle", f"{PIP} --index-url {INDEX}/cu118 {NAME}",
     ),
     "the same under a driver newer than all builds": (
-        on(replace(HEALTHY, build=CPU_BUILD), driver_cuda=(13, 9)), "gpu", "lies idle", f"{PIP} --index-url {INDEX}/cu132 llama-cpp-python",
+        on(replace(HEALTHY, build=CPU_BUILD), driver_cuda=(13, 9)), "gpu", "lies idle", f"{PIP} --index-url {INDEX}/cu132 {NAME}",
+    ),
+    "the same on Windows, which has fewer builds": (
+        Facts(replace(WINDOWS, driver_cuda=(12, 3)), CPU_BUILD, STORE, (RTX,)), "gpu", "lies idle",
+        f"{WINDOWS_PIP} --index-url {INDEX}/cu118 {NAME}",
+    ),
+    "the same on a processor that has none": (
+        Facts(replace(SYSTEM, machine="aarch64", cpu_features=frozenset()), Build(), STORE, (RTX,)), "gpu", "lies idle",
+        f"CMAKE_ARGS='-DGGML_NATIVE=on -DGGML_CUDA=on' {COMPILE}",
     ),
     "the same under a driver older than all builds": (
         on(replace(HEALTHY, build=CPU_BUILD), driver_cuda=(10, 2)), "gpu", "lies idle",
-        f"{PIP} --index-url {INDEX}/vulkan llama-cpp-python",
+        f"{PIP} --index-url {INDEX}/vulkan {NAME}",
     ),
     "an AMD GPU that lies idle": (
-        on(replace(HEALTHY, build=CPU_BUILD, gpus=(Gpu("AMD", "AMD GPU 0", 16 * GIB),)), driver_cuda=None), "gpu", "ROCm or Vulkan",
-        f"{PIP} --index-url {INDEX}/vulkan llama-cpp-python",
+        on(replace(HEALTHY, build=CPU_BUILD, gpus=(RADEON,)), driver_cuda=None), "gpu", "ROCm or Vulkan",
+        f"{PIP} --index-url {INDEX}/vulkan {NAME}",
     ),
     "Metal off": (
-        Facts(MAC, Build(), STORE, (M4,)), "gpu", "Metal is off: Apple M4 Max", f"{PIP} --index-url {INDEX}/metal llama-cpp-python",
+        Facts(MAC, Build(), STORE, (M4,)), "gpu", "Metal is off: Apple M4 Max", f"{PIP} --index-url {INDEX}/metal {NAME}",
     ),
     "a Python for Intel on Apple's chip": (
         Facts(replace(MAC, machine="x86_64"), Build(), STORE, (M4,)), "gpu", "This Python is for Intel",
-        "brew install python && python3 -m pip install qwq-local",
+        "/opt/homebrew/bin/brew install pipx && /opt/homebrew/bin/pipx install qwq-local",
     ),
     "a build for a newer CUDA than the driver's": (
         on(HEALTHY, driver_cuda=(11, 8)), "driver", "built for CUDA 12, and the driver runs up to 11.8",
-        f"{PIP} --index-url {INDEX}/cu118 llama-cpp-python",
+        f"{PIP} --index-url {INDEX}/cu118 {NAME}",
     ),
     "a build whose CUDA libraries are missing": (
         replace(HEALTHY, build=Build(failure="OSError: libcudart.so.12: cannot open shared object file")), "llama.cpp", "libcudart.so.12",
-        f"{PIP} --index-url {INDEX}/vulkan llama-cpp-python",
+        f"{PIP} --index-url {INDEX}/vulkan {NAME}",
     ),
     "a build that does not load": (
         replace(HEALTHY, build=Build(failure="No module named 'llama_cpp'")), "llama.cpp", "does not load: No module",
-        f"{PIP} --index-url {INDEX}/cu124 llama-cpp-python",
+        f"{PIP} --index-url {INDEX}/cu124 {NAME}",
     ),
     "a build that crashes on this CPU": (
         replace(HEALTHY, build=Build(failure="Illegal instruction")), "llama.cpp", "built for another CPU",
-        f"CMAKE_ARGS=-DGGML_NATIVE=on {PIP} --no-cache-dir --no-binary llama-cpp-python llama-cpp-python",
+        f"CMAKE_ARGS='-DGGML_NATIVE=on -DGGML_CUDA=on' {COMPILE}",
+    ),
+    "the same without a GPU": (
+        replace(NO_GPU, build=Build(failure="Illegal instruction")), "llama.cpp", "built for another CPU",
+        f"CMAKE_ARGS=-DGGML_NATIVE=on {COMPILE}",
+    ),
+    "the same with an AMD GPU": (
+        replace(NO_GPU, build=Build(failure="Illegal instruction"), gpus=(RADEON,)), "llama.cpp", "built for another CPU",
+        f"CMAKE_ARGS='-DGGML_NATIVE=on -DGGML_VULKAN=on' {COMPILE}",
     ),
     "AVX2 that the CPU lacks": (
         on(HEALTHY, cpu_features=frozenset({"AVX"})), "cpu", "with AVX2, FMA, F16C, BMI2, which this one lacks",
-        f"CMAKE_ARGS='-DGGML_NATIVE=on -DGGML_CUDA=on' {PIP} --no-cache-dir --no-binary llama-cpp-python llama-cpp-python",
+        f"CMAKE_ARGS='-DGGML_NATIVE=on -DGGML_CUDA=on' {COMPILE}",
     ),
     "AVX that the build leaves unused": (
-        replace(HEALTHY, build=Build(offloads=True, features=frozenset({"SSE3"}))), "cpu", "built without AVX, AVX2, FMA, F16C",
-        f"CMAKE_ARGS=-DGGML_NATIVE=on {PIP} --no-cache-dir --no-binary llama-cpp-python llama-cpp-python",
+        replace(NO_GPU, build=Build(features=frozenset({"SSE3"}))), "cpu", "built without AVX, AVX2, FMA, F16C",
+        f"CMAKE_ARGS=-DGGML_NATIVE=on {COMPILE}",
+    ),
+    "the same beside a GPU that holds no whole model": (
+        replace(HEALTHY, build=Build(offloads=True, features=frozenset({"SSE3"})), gpus=(RTX_4070,)), "cpu", "built without AVX",
+        f"CMAKE_ARGS='-DGGML_NATIVE=on -DGGML_VULKAN=on' {COMPILE}",
     ),
     "the same on Windows": (
-        Facts(WINDOWS, replace(HEALTHY.build, features=frozenset()), STORE, (RTX,)), "cpu", "several times slower",
+        Facts(WINDOWS, replace(HEALTHY.build, features=frozenset()), STORE, (RTX_4070,)), "cpu", "several times slower",
         COMPILE_ON_WINDOWS,
     ),
     "VRAM held by others": (
@@ -126,10 +152,19 @@ FAULTS: dict[str, tuple[Facts, str, str, str]] = {
         'setx QWQ_MODELS "D:\\qwq-models"',
     ),
     "a folder that cannot be written": (
-        stored(HEALTHY, is_writable=False), "disk", "cannot be written: /home/u/models", 'sudo chown -R "$USER" /home/u/models',
+        stored(HEALTHY, is_writable=False), "disk", "cannot be written: /home/u/models",
+        'sudo mkdir -p /home/u/models && sudo chown -R "$USER" /home/u/models',
     ),
     "few files": (on(HEALTHY, files_limit=(256, 10**6)), "files", "may open 256 files", "ulimit -n 4096"),
     "few files for good": (on(HEALTHY, files_limit=(256, 512)), "files", "may open 256 files", "sudo prlimit --nofile=4096 --pid $$"),
+    "few files for good on a Mac": (
+        Facts(replace(MAC, files_limit=(256, 512)), Build(offloads=True), STORE, (M4,)), "files", "may open 256 files",
+        "sudo launchctl limit maxfiles 4096 4096",
+    ),
+    "a folder that cannot be written on Windows": (
+        Facts(WINDOWS, HEALTHY.build, replace(STORE, folder="D:\\m", is_writable=False), (RTX,)), "disk", "cannot be written",
+        'icacls "D:\\m" /grant "%USERNAME%:(OI)(CI)F"',
+    ),
     "a damaged model": (
         stored(HEALTHY, bad_files=(BadFile("QwQ-32B:Q4_K_M", "it ends 5 bytes early", "qwq rm QwQ-32B:Q4_K_M --yes && qwq pull Q4_K_M"),)),
         "models", "it ends 5 bytes early", "qwq rm QwQ-32B:Q4_K_M --yes && qwq pull Q4_K_M",
@@ -200,9 +235,14 @@ def model(owner: str, path: str, base: str = "QwQ-32B") -> LocalModel:
     ("owner", "path", "command"),
     [
         ("store", "/m/QwQ-32B-Q4_K_M.gguf", "qwq rm QwQ-32B:Q4_K_M --yes && qwq pull Q4_K_M"),
-        ("Ollama", "/o/blobs/sha256-0", "ollama pull qwq:Q4_K_M"),
-        ("LM Studio", "/l/models/lmstudio-community/QwQ-32B-GGUF/a.gguf", "lms get lmstudio-community/QwQ-32B-GGUF"),
-        ("Hugging Face", "/h/models--a--b/snapshots/c/x y.gguf", "hf download a/b 'x y.gguf' --force-download"),
+        ("Ollama", "/o/blobs/sha256-0", "ollama rm qwq && ollama pull qwq"),
+        (
+            "LM Studio",
+            "/l/models/lmstudio-community/QwQ-32B-GGUF/a b.gguf",
+            "rm '/l/models/lmstudio-community/QwQ-32B-GGUF/a b.gguf' && lms get lmstudio-community/QwQ-32B-GGUF@q4_k_m",
+        ),
+        ("Hugging Face", "/h/models--a--b/snapshots/c/x y.gguf", "hf download a/b 'x y.gguf' --revision c --force-download"),
+        ("Hugging Face", "/snapshots/models--a--b/snapshots/c/Q4/x.gguf", "hf download a/b Q4/x.gguf --revision c --force-download"),
     ],
 )
 def test_a_damaged_file_is_mended_with_its_owners_program(owner: str, path: str, command: str) -> None:
@@ -210,6 +250,35 @@ def test_a_damaged_file_is_mended_with_its_owners_program(owner: str, path: str,
     assert found is not None
     assert found.command == command
     assert "cannot be read" in found.problem
+
+
+def test_commands_for_windows_are_quoted_as_its_shell_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    assert mending(model("Hugging Face", "/h/models--a--b/snapshots/c/x y.gguf"), Path("/h/models--a--b/snapshots/c/x y.gguf")) == (
+        'hf download "a/b" "x y.gguf" --revision "c" --force-download'
+    )
+    assert mending(model("LM Studio", "/models/a/b/c.gguf"), Path("/models/a/b/c.gguf")).startswith('del "')
+
+
+def test_a_model_of_ollamas_has_the_name_of_its_manifest(tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / f"sha256-{'0' * 64}"
+    blob.parent.mkdir()
+    blob.write_bytes(b"damaged")
+    for tag, digest in (("32b-q8_0", f"sha256:{'1' * 64}"), ("32b-q4_K_M", f"sha256:{'0' * 64}")):
+        manifest = tmp_path / "manifests" / "host" / "library" / "qwq" / tag
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_text(json.dumps({"layers": [{"digest": digest}]}))
+    name = "host/library/qwq:32b-q4_K_M"
+    assert mending(model("Ollama", str(blob)), blob) == f"ollama rm {name} && ollama pull {name}"
+
+
+def test_the_version_that_is_installed_is_the_one_that_this_package_needs() -> None:
+    said = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    assert REQUIREMENT.strip('"') in said["project"]["dependencies"]
+
+
+def test_a_gpu_that_holds_a_whole_model_leaves_the_cpu_little_to_do() -> None:
+    assert diagnose(replace(HEALTHY, build=Build(offloads=True, features=frozenset({"SSE3"}))))["cpu"] == []
 
 
 def test_this_machine_can_be_asked() -> None:

@@ -10,13 +10,16 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
-Vendor: TypeAlias = Literal["NVIDIA", "AMD", "Apple"]
+from qwq_local.models.condition import X86, Facts, Process
 
 WHEEL_INDEX: Final = "https://abetlen.github.io/llama-cpp-python/whl"
+REQUIREMENT: Final = '"llama-cpp-python>=0.3.36"'
+"""As pyproject.toml says it; an index may still have older ones, which would be installed without a word."""
 CUDA_WHEELS: Final = ((11, 8), (12, 1), (12, 2), (12, 3), (12, 4), (12, 5), (13, 0), (13, 2))
-"""The versions of CUDA there are builds for, the oldest first."""
+"""The versions of CUDA there are builds for, the oldest first (its .github/workflows/build-wheels-cuda.yaml)."""
+NOT_ON_WINDOWS: Final = frozenset({(12, 1), (12, 2), (12, 3)})
 SMALLEST_BYTES: Final = 12_800_000_000
 """QwQ-32B at IQ3_XXS, the smallest file that is worth having."""
 RUN_BYTES: Final = SMALLEST_BYTES + 2 * 2**30
@@ -26,90 +29,6 @@ HELD_BYTES: Final = 2**30
 ENOUGH_FILES: Final = 1024
 _WHAT_NEEDS_A_CPU_TO_HAVE: Final = ("AVX", "AVX2", "FMA", "F16C", "BMI2", "AVX512")
 _SPEEDS_UP: Final = ("AVX", "AVX2", "FMA", "F16C")
-
-
-@dataclass(frozen=True)
-class Process:
-    """A running program, and the bytes it holds of whatever is asked about."""
-
-    pid: int
-    name: str
-    held_bytes: int
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as the system, not llama.cpp, sees it; `holders` are the programs in its memory."""
-
-    vendor: Vendor
-    name: str
-    total_bytes: int
-    holders: tuple[Process, ...] = ()
-
-
-@dataclass(frozen=True)
-class Build:
-    """The llama.cpp that is installed: `failure` is why it does not load, and then the rest is unknown.
-
-    `features` are what of the CPU it was compiled to use, as llama_print_system_info names it; `cuda` is the major version it was
-    linked against, None without CUDA.
-    """
-
-    offloads: bool = False
-    features: frozenset[str] = frozenset()
-    cuda: int | None = None
-    failure: str = ""
-
-
-@dataclass(frozen=True)
-class System:
-    """The machine beside its GPUs; `cpu_features` in the names of `Build.features`, `files_limit` soft and hard (None: no such limit).
-
-    `ram_limit_bytes` is what a container allows, `driver_cuda` the newest CUDA that NVIDIA's driver runs.
-    """
-
-    os: str
-    machine: str
-    python: str
-    ram_total_bytes: int
-    ram_available_bytes: int
-    ram_limit_bytes: int | None = None
-    largest: Process | None = None
-    cpu_features: frozenset[str] = frozenset()
-    files_limit: tuple[int, int] | None = None
-    driver_cuda: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class BadFile:
-    """A model file that cannot be used, and the command that its owner's program mends it with."""
-
-    name: str
-    problem: str
-    command: str
-
-
-@dataclass(frozen=True)
-class Store:
-    """The folder of models; `roomier` is a folder on another disk with more room and its free bytes, `config` the settings file."""
-
-    folder: str
-    free_bytes: int
-    is_writable: bool = True
-    has_model: bool = False
-    roomier: tuple[str, int] | None = None
-    config: str = ""
-    bad_files: tuple[BadFile, ...] = ()
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that is looked at."""
-
-    system: System
-    build: Build
-    store: Store
-    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +69,7 @@ def _gpu(facts: Facts) -> Iterator[tuple[str, str, bool]]:
     if gpu.vendor == "Apple" and facts.system.machine != "arm64":
         yield (
             f"This Python is for Intel and cannot use Metal on {gpu.name}.",
-            "brew install python && python3 -m pip install qwq-local",
+            "/opt/homebrew/bin/brew install pipx && /opt/homebrew/bin/pipx install qwq-local",
             False,
         )
         return
@@ -196,9 +115,9 @@ def _disk(facts: Facts) -> Iterator[tuple[str, str, bool]]:
     store = facts.store
     if not store.is_writable:
         command = (
-            f'icacls "{store.folder}" /grant "%USERNAME%:F"'
+            f'icacls "{store.folder}" /grant "%USERNAME%:(OI)(CI)F"'
             if facts.system.os == "Windows"
-            else f'sudo chown -R "$USER" {_q(store.folder)}'
+            else f'sudo mkdir -p {_q(store.folder)} && sudo chown -R "$USER" {_q(store.folder)}'
         )
         yield f"The folder of models cannot be written: {store.folder}.", command, True
     if store.has_model or store.free_bytes >= SMALLEST_BYTES:
@@ -218,17 +137,21 @@ def _files(facts: Facts) -> Iterator[tuple[str, str, bool]]:
         return
     soft, hard = facts.system.files_limit
     if soft < ENOUGH_FILES:
-        command = f"ulimit -n {4 * ENOUGH_FILES}" if hard >= 4 * ENOUGH_FILES else f"sudo prlimit --nofile={4 * ENOUGH_FILES} --pid $$"
+        wanted = 4 * ENOUGH_FILES
+        is_mac = facts.system.os == "Darwin"
+        harder = f"sudo launchctl limit maxfiles {wanted} {wanted}" if is_mac else f"sudo prlimit --nofile={wanted} --pid $$"
+        command = f"ulimit -n {wanted}" if hard >= wanted else harder
         yield f"A process may open {soft} files, which many connections use up.", command, False
 
 
 def _cpu(facts: Facts) -> Iterator[tuple[str, str, bool]]:
-    """A build that asks of the CPU what it lacks, or leaves unused what it has."""
-    if facts.build.failure or facts.system.machine.casefold() not in {"x86_64", "amd64"} or not facts.system.cpu_features:
+    """A build that asks of the CPU what it lacks, or leaves unused what it has where that has much to compute."""
+    if facts.build.failure or facts.system.machine.casefold() not in X86 or not facts.system.cpu_features:
         return
+    is_all_on_gpus = facts.build.offloads and sum(gpu.total_bytes for gpu in facts.gpus) >= RUN_BYTES
     if lacking := [name for name in _WHAT_NEEDS_A_CPU_TO_HAVE if name in facts.build.features - facts.system.cpu_features]:
         yield f"llama.cpp was built for a CPU with {', '.join(lacking)}, which this one lacks: it will crash.", _compile(facts), True
-    elif unused := [name for name in _SPEEDS_UP if name in facts.system.cpu_features - facts.build.features]:
+    elif not is_all_on_gpus and (unused := [name for name in _SPEEDS_UP if name in facts.system.cpu_features - facts.build.features]):
         yield f"llama.cpp was built without {', '.join(unused)}, which this CPU has: it is several times slower.", _compile(facts), True
 
 
@@ -255,7 +178,8 @@ def _wheel(facts: Facts) -> str:
     """The build for this machine's GPU, as the index names it."""
     vendors = {gpu.vendor for gpu in facts.gpus}
     if "NVIDIA" in vendors:
-        fitting = [version for version in CUDA_WHEELS if version <= (facts.system.driver_cuda or (0, 0))]
+        built = [version for version in CUDA_WHEELS if facts.system.os != "Windows" or version not in NOT_ON_WINDOWS]
+        fitting = [version for version in built if version <= (facts.system.driver_cuda or (0, 0))]
         return f"cu{fitting[-1][0]}{fitting[-1][1]}" if fitting else "vulkan"
     if "Apple" in vendors:
         return "metal"
@@ -263,7 +187,10 @@ def _wheel(facts: Facts) -> str:
 
 
 def _install(facts: Facts, wheel: str) -> str:
-    return f"{_pip(facts)} --no-deps --index-url {WHEEL_INDEX}/{wheel} llama-cpp-python"
+    """Install that build, or compile it where there is none for this kind of processor."""
+    if wheel not in {"cpu", "metal"} and facts.system.machine.casefold() not in X86:
+        return _compile(facts)
+    return f"{_pip(facts)} --no-deps --index-url {WHEEL_INDEX}/{wheel} {REQUIREMENT}"
 
 
 def _wheel_that_loads(facts: Facts) -> str:
@@ -272,10 +199,19 @@ def _wheel_that_loads(facts: Facts) -> str:
 
 
 def _compile(facts: Facts) -> str:
-    """Compile for this very CPU, and for its GPU where it was so before."""
-    flags = "-DGGML_NATIVE=on" + (" -DGGML_CUDA=on" if facts.build.cuda is not None else "")
-    pip = f"{_pip(facts)} --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+    """Compile for this very CPU and for its GPU, which needs NVIDIA's CUDA toolkit or the Vulkan SDK."""
+    flags = "-DGGML_NATIVE=on" + _gpu_flag(facts)
+    pip = f"{_pip(facts)} --no-deps --no-cache-dir --no-binary llama-cpp-python {REQUIREMENT}"
     return f'set "CMAKE_ARGS={flags}" && {pip}' if facts.system.os == "Windows" else f"CMAKE_ARGS={_q(flags)} {pip}"
+
+
+def _gpu_flag(facts: Facts) -> str:
+    """For what it was built for, or else for the GPU there is; Metal is on by itself (ggml/CMakeLists.txt)."""
+    build, vendors = facts.build, {gpu.vendor for gpu in facts.gpus}
+    if build.cuda is not None or ("NVIDIA" in vendors and not build.offloads):
+        return " -DGGML_CUDA=on"
+    is_vulkan = build.offloads and facts.system.os != "Darwin"
+    return " -DGGML_VULKAN=on" if is_vulkan or "AMD" in vendors else ""
 
 
 def _pip(facts: Facts) -> str:

@@ -43,6 +43,15 @@ def content_sha256(path: Path) -> str | None:
     return match[1] if match else None
 
 
+def ollama_name(blob: Path) -> str | None:
+    """What `ollama pull` calls the model whose file this is: host, namespace, model and tag, as its manifest's path says."""
+    folder, digest = blob.parent.parent, blob.name.replace("-", ":", 1)
+    for manifest in _entries(folder, "manifests/*/*/*/*"):
+        if any(layer.get("digest") == digest for layer in _read_layers(manifest)):
+            return f"{'/'.join(manifest.parts[-4:-1])}:{manifest.name}"
+    return None
+
+
 def _hugging_face(environment: Mapping[str, str], home: Path) -> Iterator[FoundFile]:
     cache = environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")
     if not cache:

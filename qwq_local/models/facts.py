@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from shlex import quote
 from typing import Final
 
 import psutil
@@ -21,9 +20,10 @@ from qwq_local.configuration import find_folders
 from qwq_local.errors import ModelFileError
 from qwq_local.gguf import read_header
 from qwq_local.models import cgroup, nvidia
-from qwq_local.models.doctor import BadFile, Build, Facts, Gpu, Process, Store, System
+from qwq_local.models.condition import BadFile, Build, Facts, Gpu, Process, Store, System
 from qwq_local.models.hardware import cpu_name, disk_free_bytes
 from qwq_local.models.inventory import LocalModel, local_models
+from qwq_local.models.mending import mending
 from qwq_local.models.record import read_record
 
 BUILD_PROGRAM: Final = "qwq_local.llama._build"
@@ -114,23 +114,12 @@ def bad_file(model: LocalModel) -> BadFile | None:
         try:
             file_bytes = read_header(path).file_bytes
         except ModelFileError as error:
-            return BadFile(model.name, str(error), _mending(model))
+            return BadFile(model.name, str(error), mending(model, path))
         record = read_record(path)
         if record and record.size_bytes != file_bytes:
             problem = f"{path} has {file_bytes:,} bytes, and had {record.size_bytes:,}."
-            return BadFile(model.name, problem, _mending(model))
+            return BadFile(model.name, problem, mending(model, path))
     return None
-
-
-def _mending(model: LocalModel) -> str:
-    if model.owner == "Hugging Face":
-        repository = next((part for part in model.path.parts if part.startswith("models--")), "")
-        return f"hf download {repository.removeprefix('models--').replace('--', '/')} {quote(model.path.name)} --force-download"
-    if model.owner == "Ollama":
-        return f"ollama pull {quote(f'qwq:{model.quantization}')}" if model.quantization else "ollama pull qwq"
-    if model.owner == "LM Studio":
-        return f"lms get {quote('/'.join(model.path.parts[-3:-1]))}"
-    return f"qwq rm {quote(model.name)} --yes" + (f" && qwq pull {model.quantization}" if model.base == card.NAME else "")
 
 
 def cpu_features() -> frozenset[str]:

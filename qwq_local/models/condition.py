@@ -1,0 +1,94 @@
+"""What `doctor` looks at, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Vendor: TypeAlias = Literal["NVIDIA", "AMD", "Apple"]
+X86: Final = frozenset({"x86_64", "amd64"})
+"""What systems call Intel's and AMD's processors."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running program, and the bytes it holds of whatever is asked about."""
+
+    pid: int
+    name: str
+    held_bytes: int
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as the system, not llama.cpp, sees it; `holders` are the programs in its memory."""
+
+    vendor: Vendor
+    name: str
+    total_bytes: int
+    holders: tuple[Process, ...] = ()
+
+
+@dataclass(frozen=True)
+class Build:
+    """The llama.cpp that is installed: `failure` is why it does not load, and then the rest is unknown.
+
+    `features` are what of the CPU it was compiled to use, as llama_print_system_info names it; `cuda` is the major version it was
+    linked against, None without CUDA.
+    """
+
+    offloads: bool = False
+    features: frozenset[str] = frozenset()
+    cuda: int | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class System:
+    """The machine beside its GPUs; `cpu_features` in the names of `Build.features`, `files_limit` soft and hard (None: no such limit).
+
+    `ram_limit_bytes` is what a container allows, `driver_cuda` the newest CUDA that NVIDIA's driver runs.
+    """
+
+    os: str
+    machine: str
+    python: str
+    ram_total_bytes: int
+    ram_available_bytes: int
+    ram_limit_bytes: int | None = None
+    largest: Process | None = None
+    cpu_features: frozenset[str] = frozenset()
+    files_limit: tuple[int, int] | None = None
+    driver_cuda: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A model file that cannot be used, and the command that its owner's program mends it with."""
+
+    name: str
+    problem: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of models; `roomier` is a folder on another disk with more room and its free bytes, `config` the settings file."""
+
+    folder: str
+    free_bytes: int
+    is_writable: bool = True
+    has_model: bool = False
+    roomier: tuple[str, int] | None = None
+    config: str = ""
+    bad_files: tuple[BadFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is looked at."""
+
+    system: System
+    build: Build
+    store: Store
+    gpus: tuple[Gpu, ...] = ()
