@@ -20,10 +20,14 @@ outermost rooms translate.
     ├── ConversionError        a checkpoint that cannot be converted
     ├── LoadError              llama.cpp refused the model or its context
     │   └── DoesNotFitError    it would, for want of memory
-    └── DecodeError            llama.cpp failed in mid-answer
+    ├── DecodeError            llama.cpp failed in mid-answer
+    └── WorkerDiedError        the process that runs llama.cpp was killed or crashed
 """
 
 from __future__ import annotations
+
+import copyreg
+from typing import Any
 
 
 class QwqError(Exception):
@@ -32,6 +36,10 @@ class QwqError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its message and attributes, since each class is called in a way of its own."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class SettingsError(QwqError):
@@ -120,3 +128,7 @@ class DoesNotFitError(LoadError):
 
 class DecodeError(QwqError):
     """llama.cpp failed while reading the prompt or writing the answer."""
+
+
+class WorkerDiedError(QwqError):
+    """The process that runs llama.cpp was killed, or crashed; it is started again, but what it was doing is lost."""
