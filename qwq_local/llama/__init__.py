@@ -11,11 +11,13 @@ from qwq_local.llama._layouts import cpu_build
 from qwq_local.llama._meter import CpuMeter
 from qwq_local.llama._model import Progress
 from qwq_local.llama._probe import MemoryProbe, ProbedMemory, probe_memory
+from qwq_local.llama._vocabulary import FileVocabulary
 
 __all__ = [
     "ActivationCollector",
     "ContextShape",
     "CpuMeter",
+    "FileVocabulary",
     "LlamaBackend",
     "MemoryProbe",
     "ProbedMemory",

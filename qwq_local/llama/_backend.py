@@ -69,7 +69,7 @@ class LlamaBackend:
     @property
     def chat_template(self) -> str | None:
         """The template in the model's file."""
-        return self._model.metadata("tokenizer.chat_template")
+        return self._model.chat_template
 
     def use_rope(self, rope: Rope) -> None:
         """Switch the position scaling; the old context is freed first, so that both never need memory at once."""

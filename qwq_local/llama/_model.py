@@ -21,17 +21,29 @@ class LlamaModel:
     """Owns a llama_model.
 
     `n_gpu_layers` None offloads every layer that a GPU can take, `gpu_shares` is `tensor_split` (include/llama.h); `on_progress` is told
-    the share that is loaded, 0.0 to 1.0.
+    the share that is loaded, 0.0 to 1.0. `vocab_only` leaves the weights where they are, and the GPUs alone.
     Raises LoadError, and what `on_progress` raises, which ends the loading.
     """
 
     def __init__(
-        self, path: Path, n_gpu_layers: int | None = None, on_progress: Progress | None = None, gpu_shares: Sequence[float] = ()
+        self,
+        path: Path,
+        n_gpu_layers: int | None = None,
+        on_progress: Progress | None = None,
+        gpu_shares: Sequence[float] = (),
+        *,
+        vocab_only: bool = False,
     ) -> None:
         take_log()
         params = library().llama_model_default_params()
         params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
-        params.use_extra_bufts = extra_buffers_work()
+        params.vocab_only = vocab_only
+        if vocab_only:
+            # No devices: to ask a GPU for its free memory takes some of it (cudaMemGetInfo makes a context).
+            self._devices = (ctypes.c_void_p * 1)(None)
+            params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
+        else:
+            params.use_extra_bufts = extra_buffers_work()
         if any(gpu_shares):
             # All of llama_max_devices() are read.
             self._shares = (ctypes.c_float * max(len(gpu_shares), library().llama_max_devices()))(*gpu_shares)
@@ -48,6 +60,11 @@ class LlamaModel:
     def vocab(self) -> Any:  # noqa: ANN401 - an opaque pointer
         """The llama_vocab, valid as long as the model."""
         return library().llama_model_get_vocab(self.handle)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template in the model's file."""
+        return self.metadata("tokenizer.chat_template")
 
     def metadata(self, key: str) -> str | None:
         """A metadata value as text, or None where the file has no such key."""

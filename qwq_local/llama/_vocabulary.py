@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import unicodedata
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from qwq_local import card
@@ -82,3 +83,24 @@ class LlamaVocabulary:
             buffer = ctypes.create_string_buffer(-length)
             length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
         return buffer.raw[:length]
+
+
+class FileVocabulary(LlamaVocabulary):
+    """The vocabulary and the chat template of a file, without its weights. Raises LoadError."""
+
+    def __init__(self, path: Path) -> None:
+        self._model = LlamaModel(path, vocab_only=True)
+        try:
+            super().__init__(self._model)
+        except BaseException:
+            self._model.close()
+            raise
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template in the model's file."""
+        return self._model.chat_template
+
+    def close(self) -> None:
+        """Free it; the vocabulary must not be used any more."""
+        self._model.close()
