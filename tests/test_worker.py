@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from queue import SimpleQueue
-from typing import Any
 
 import pytest
 
-from qwq_local.engine import Answering, Event, Failed, Finished, Request, Stream, Thinking, Worker
+from qwq_local.engine import Answering, Failed, Finished, Request, Thinking, Worker
 from qwq_local.errors import ContextLengthError, DecodeError
 from tests.fakes import END_THINK, IM_END, FakeBackend, fake_reply
+from tests.waiting import WAIT_SECONDS, end_of, events_of, reason_of, soon
 
-WAIT_SECONDS = 30
 REQUEST = Request((1, 2, 3), 64, seed=3)
 ENDLESS = [ord("a") + i % 26 for i in range(100_000)]
-
-
-def soon(ask: Callable[[], Any]) -> Any:
-    """The result of a call that must not hang."""
-    results: SimpleQueue[Any] = SimpleQueue()
-    thread = threading.Thread(target=lambda: results.put(ask()), daemon=True)
-    thread.start()
-    return results.get(timeout=WAIT_SECONDS)
-
-
-def events_of(stream: Stream) -> list[Event]:
-    """All events, of which the last and only the last is terminal."""
-    events: list[Event] = soon(lambda: list(stream))
-    assert [isinstance(event, Finished | Failed) for event in events] == [False] * (len(events) - 1) + [True]
-    return events
-
-
-def end_of(stream: Stream) -> Finished | Failed:
-    end = events_of(stream)[-1]
-    assert isinstance(end, Finished | Failed)
-    return end
-
-
-def reason_of(stream: Stream) -> str:
-    end = end_of(stream)
-    return end.reason if isinstance(end, Finished) else f"failed: {end.error!r}"
 
 
 @pytest.fixture
@@ -98,7 +71,7 @@ def test_cancelling_one_leaves_the_other_its_whole_answer(held: tuple[Worker, Fa
 def test_an_endless_answer_is_cancelled_while_it_is_read() -> None:
     backend = FakeBackend([ENDLESS], n_ctx=len(ENDLESS) + 10)
     with closing(Worker(backend)) as worker:
-        stream = worker.submit(Request((1,), backend.n_ctx))
+        stream = worker.submit(Request((1,), backend.n_ctx, stops_repetition=False))
         assert isinstance(soon(lambda: next(stream)), Thinking)
         stream.close()
         assert reason_of(stream) == "cancelled"
@@ -108,7 +81,7 @@ def test_an_endless_answer_is_cancelled_while_it_is_read() -> None:
 def test_cancelling_twice_ends_once() -> None:
     backend = FakeBackend([ENDLESS, [IM_END]], n_ctx=len(ENDLESS) + 10)
     with closing(Worker(backend)) as worker:
-        stream = worker.submit(Request((1,), backend.n_ctx))
+        stream = worker.submit(Request((1,), backend.n_ctx, stops_repetition=False))
         stream.close()
         stream.close()
         assert reason_of(stream) == "cancelled"

@@ -24,12 +24,13 @@ from qwq_local.engine.request import (
 )
 from qwq_local.engine.snapshot import Snapshot
 from qwq_local.engine.tool_grammar import tool_constraint
-from qwq_local.engine.worker import Stream, Worker
+from qwq_local.engine.worker import EngineClient, Stream, Worker
 
 __all__ = [
     "Answering",
     "Drawn",
     "Engine",
+    "EngineClient",
     "EngineSettings",
     "Event",
     "Failed",
