@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from qwq_local.engine import Answering, Failed, Finished, Request, Thinking, Worker
+from qwq_local.engine import Answering, Failed, Finished, Request, Thinking, ThoughtClosed, Worker
 from qwq_local.errors import ContextLengthError, DecodeError
 from tests.fakes import END_THINK, IM_END, FakeBackend, fake_reply
 from tests.waiting import WAIT_SECONDS, end_of, events_of, reason_of, soon
@@ -203,3 +203,24 @@ def test_many_threads_can_ask_and_cancel_at_once() -> None:
     assert all(reason == "stop" for seed, reason in told.items() if seed % 3)
     assert {reason for seed, reason in told.items() if seed % 3 == 0} <= {"stop", "cancelled"}
     backend.audit_idle()
+
+
+def test_a_request_does_not_wait_for_what_is_read_ahead() -> None:
+    backend = FakeBackend(held={1})
+    with closing(Worker(backend)) as worker:
+        worker.preread((7, 8, 9), "native")
+        assert backend.is_held.wait(WAIT_SECONDS)
+        assert reason_of(worker.submit(REQUEST)) == "stop"
+
+
+def test_a_thought_is_closed_when_an_answer_is_asked_for() -> None:
+    backend = FakeBackend([ENDLESS], n_ctx=5000)
+    with closing(Worker(backend)) as worker:
+        stream = worker.submit(Request((1,), backend.n_ctx, stops_repetition=False))
+        assert isinstance(soon(lambda: next(stream)), Thinking)
+        worker.answer_now(stream)
+        soon(lambda: next(event for event in stream if event == ThoughtClosed("asked")))
+        stream.close()
+        assert isinstance(end_of(stream), Finished)
+        worker.answer_now(stream)
+        assert worker.snapshot().running == 0

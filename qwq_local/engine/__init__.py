@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qwq_local.engine.cache import SavedPrefix
+from qwq_local.engine.child import call_apart
 from qwq_local.engine.engine import Engine, EngineSettings
 from qwq_local.engine.request import (
     Answering,
@@ -23,6 +24,7 @@ from qwq_local.engine.request import (
     Usage,
 )
 from qwq_local.engine.snapshot import Snapshot
+from qwq_local.engine.supervisor import ProcessStatus, Supervisor
 from qwq_local.engine.tool_grammar import tool_constraint
 from qwq_local.engine.worker import EngineClient, Stream, Worker
 
@@ -36,12 +38,14 @@ __all__ = [
     "Failed",
     "FinishReason",
     "Finished",
+    "ProcessStatus",
     "Progress",
     "Request",
     "RopeSwitched",
     "SavedPrefix",
     "Snapshot",
     "Stream",
+    "Supervisor",
     "Thinking",
     "ThoughtClosed",
     "Timings",
@@ -50,5 +54,6 @@ __all__ = [
     "ToolCallStarted",
     "Usage",
     "Worker",
+    "call_apart",
     "tool_constraint",
 ]

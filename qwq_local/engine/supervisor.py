@@ -1,0 +1,299 @@
+"""The engine in a process of its own, kept alive: whatever ends that process ends no other, and no request is left without its end."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Final, Literal
+
+from qwq_local.backend import Rope
+from qwq_local.engine.backoff import Backoff
+from qwq_local.engine.child import ChildProcess
+from qwq_local.engine.engine import Engine
+from qwq_local.engine.ledger import Ledger
+from qwq_local.engine.loop import MakeEngine
+from qwq_local.engine.messages import AnswerNow, Cancel, FromChild, Load, Loaded, Preread, Progress, Refused, StartBackend, Told
+from qwq_local.engine.request import Finished, Request
+from qwq_local.engine.snapshot import Snapshot
+from qwq_local.engine.worker import Stream
+from qwq_local.errors import ContextLengthError, DecodeError, LoadError
+
+BACKOFF_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""How long after each death in a row the next start waits; the last holds for all that follow."""
+
+News = float | Exception | None
+"""The share that is loaded; why it cannot be; None: it is."""
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """How the engine's process is: `loaded_share` goes from 0.0 to 1.0, `deaths` counts those since the start, `last_error` is the last."""
+
+    state: Literal["unloaded", "waiting to start", "loading", "ready", "closed"]
+    pid: int | None
+    loaded_share: float
+    deaths: int
+    last_error: Exception | None
+
+
+class Supervisor:
+    """Implements `EngineClient` by a process that `start` loads a model in, on demand; `start` and `make_engine` must be fit to be pickled.
+
+    A process that dies fails what it was asked, and is started again, after ever longer waits until a request has ended well; what is asked
+    meanwhile waits for that. One that dies before its model is loaded fails those who wait for it, and is started again when somebody asks.
+    After `idle_seconds` without requests it is ended, and started again on demand. One thread does all that; every other only leaves it a
+    note of what to do. `grace_seconds` is how long a process has to close before it is terminated.
+    """
+
+    def __init__(
+        self,
+        start: StartBackend,
+        *,
+        make_engine: MakeEngine = Engine,
+        idle_seconds: float | None = None,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+        grace_seconds: float = 5.0,
+    ) -> None:
+        self._load_message = Load(pickle.dumps((start, make_engine)))
+        self._idle_seconds = idle_seconds
+        self._backoff = Backoff(backoff_seconds)
+        self._grace_seconds = grace_seconds
+        self._notes: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._closing = threading.Lock()
+        self._is_closed = False
+        self._end: Exception | None = None
+        self._ledger = Ledger(time.monotonic)
+        self._loaders: list[SimpleQueue[News]] = []
+        self._child: ChildProcess | None = None
+        self._is_ready = False
+        self._loaded_share = 0.0
+        self._n_room = sys.maxsize
+        self._snapshot: Snapshot | None = None
+        self._last_error: Exception | None = None
+        self._start_at: float | None = None
+        self._retry_at = self._idle_since = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="qwq-supervisor", daemon=True)
+        self._thread.start()
+
+    def load(self, on_progress: Callable[[float], None] | None = None) -> None:
+        """Load the model and wait for it; `on_progress` is told the share that is loaded, 0.0 to 1.0.
+
+        Raises what `start` raises, LoadError for what is no QwqError, and WorkerDiedError.
+        """
+        news: SimpleQueue[News] = SimpleQueue()
+        self._note(partial(self._on_load, news))
+        while (told := news.get()) is not None:
+            if isinstance(told, Exception):
+                raise told
+            if on_progress:
+                on_progress(told)
+
+    def submit(self, request: Request) -> Stream:
+        """Hand in a request, without waiting. Raises ContextLengthError, and DecodeError once it is closed."""
+        n_ctx = min(max(request.n_ctx, request.n_ctx_yarn), self._n_room)
+        if len(request.prompt) >= n_ctx:
+            raise ContextLengthError(len(request.prompt), n_ctx)
+        stream = Stream(self)
+        self._note(partial(self._on_submit, stream, request))
+        return stream
+
+    def cancel(self, stream: Stream) -> None:
+        """End a request, also in the middle of reading its prompt."""
+        self._notes.put(partial(self._on_cancel, stream))
+
+    def answer_now(self, stream: Stream) -> None:
+        """Let a request stop thinking and answer."""
+        self._notes.put(partial(self._on_answer_now, stream))
+
+    def preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
+        """Read what a later request will begin with, while there is nothing else to do; forgotten where no model is loaded."""
+        self._notes.put(partial(self._on_preread, Preread(tokens, rope)))
+
+    def snapshot(self) -> Snapshot | None:
+        """The engine's numbers after its last step; None while no model is loaded. Its sums begin anew with each process."""
+        return self._snapshot
+
+    @property
+    def status(self) -> ProcessStatus:
+        """How the process is."""
+        child, state = self._child, self._state()
+        return ProcessStatus(state, child.pid if child else None, self._loaded_share, self._backoff.deaths, self._last_error)
+
+    def close(self) -> None:
+        """End everything that runs, and the process with it; closing again does nothing."""
+        with self._closing:
+            self._is_closed = True
+            self._notes.put(self._on_close)
+        self._thread.join(self._grace_seconds)
+        if self._thread.is_alive() and (child := self._child):
+            child.kill()  # it does not even read what it is told
+        self._thread.join()
+
+    def _state(self) -> Literal["unloaded", "waiting to start", "loading", "ready", "closed"]:
+        if self._is_closed:
+            return "closed"
+        if self._child:
+            return "ready" if self._is_ready else "loading"
+        return "unloaded" if self._start_at is None else "waiting to start"
+
+    def _note(self, act: Callable[[], None]) -> None:
+        with self._closing:
+            if self._is_closed:
+                raise DecodeError("The model is closed.", hint="Load it again.")
+            self._notes.put(act)
+
+    # What follows runs in the supervisor's thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._end:
+                self._act()
+            self._shut(self._end)
+        except Exception as error:  # noqa: BLE001 - whatever it was, every request must hear of its end
+            self._shut(error)
+
+    def _act(self) -> None:
+        due = [at for at in (self._start_at, self._idle_at()) if at is not None]
+        try:
+            act = self._notes.get(timeout=max(0.0, min(due) - time.monotonic()) if due else None)
+        except Empty:
+            act = self._do_what_is_due
+        act()
+
+    def _idle_at(self) -> float | None:
+        is_idle = self._is_ready and not self._ledger
+        return self._idle_since + self._idle_seconds if is_idle and self._idle_seconds is not None else None
+
+    def _do_what_is_due(self) -> None:
+        if self._start_at is not None:
+            self._start()
+        else:
+            self._forget_child().end(self._grace_seconds)
+
+    def _want_child(self) -> None:
+        if self._child is None and self._start_at is None:
+            self._start_at = self._retry_at
+
+    def _start(self) -> None:
+        self._start_at = None
+        self._loaded_share = 0.0
+        notes = self._notes
+        try:
+            self._child = ChildProcess(
+                self._load_message,
+                lambda child, message: notes.put(partial(self._on_message, child, message)),
+                lambda child: notes.put(partial(self._on_end, child)),
+            )
+        except OSError as error:
+            why = f"The engine's process cannot be started: {error.strerror}."
+            self._fail_all(LoadError(why, hint=f"Check that there is memory for it, and that {sys.executable} can be started."))
+
+    def _forget_child(self) -> ChildProcess:
+        child, self._child = self._child, None
+        assert child, "there is one to forget"
+        self._is_ready, self._snapshot = False, None
+        return child
+
+    def _on_load(self, news: SimpleQueue[News]) -> None:
+        if self._end or self._is_ready:
+            news.put(self._end)
+        else:
+            self._loaders.append(news)
+            self._want_child()
+
+    def _on_submit(self, stream: Stream, request: Request) -> None:
+        self._ledger.enter(stream, request)
+        if self._end:
+            self._ledger.fail_all(self._end)
+        elif self._is_ready:
+            self._send_off()
+        else:
+            self._want_child()
+
+    def _send_off(self) -> None:
+        assert self._child, "it is ready"
+        for order in self._ledger.send_off():
+            self._child.send(order)
+
+    def _on_cancel(self, stream: Stream) -> None:
+        request_id = self._ledger.cancel(stream)
+        if self._child and request_id is not None:
+            self._child.send(Cancel(request_id))
+
+    def _on_answer_now(self, stream: Stream) -> None:
+        request_id = self._ledger.find(stream)
+        if self._child and request_id is not None:
+            self._child.send(AnswerNow(request_id))
+
+    def _on_preread(self, order: Preread) -> None:
+        if self._child and self._is_ready:
+            self._child.send(order)
+
+    def _on_message(self, child: ChildProcess, message: FromChild) -> None:
+        if child is not self._child:
+            return
+        match message:
+            case Progress(share):
+                self._loaded_share = share
+                self._tell_loaders(share)
+            case Loaded():
+                self._on_loaded(message)
+            case Told():
+                self._on_told(message)
+            case Refused(error):
+                self._forget_child().end(self._grace_seconds)
+                self._fail_all(error)
+
+    def _on_loaded(self, message: Loaded) -> None:
+        self._is_ready = True
+        self._n_room, self._snapshot, self._idle_since = message.n_room, message.snapshot, time.monotonic()
+        self._tell_loaders(None)
+        self._send_off()
+
+    def _on_told(self, message: Told) -> None:
+        self._snapshot, self._idle_since = message.snapshot, time.monotonic()
+        for request_id, event in message.events:
+            self._ledger.tell(request_id, event)
+            if isinstance(event, Finished) and event.reason != "cancelled":
+                self._backoff.note_success()
+
+    def _on_end(self, child: ChildProcess) -> None:
+        if child is not self._child:
+            return
+        was_ready = self._is_ready
+        error = child.post_mortem(("answered" if self._ledger else "was idle") if was_ready else "loaded the model")
+        self._forget_child()
+        self._retry_at = time.monotonic() + self._backoff.note_death()
+        if was_ready:
+            self._want_child()
+        self._fail_all(error)
+
+    def _fail_all(self, error: Exception) -> None:
+        self._last_error = error
+        self._ledger.fail_all(error)
+        self._tell_loaders(error)
+
+    def _tell_loaders(self, news: News) -> None:
+        for loader in self._loaders:
+            loader.put(news)
+        if not isinstance(news, float):
+            self._loaders.clear()
+
+    def _on_close(self) -> None:
+        self._end = DecodeError("The model was closed.")
+
+    def _shut(self, end: Exception) -> None:
+        with self._closing:
+            self._is_closed, self._end = True, end
+        self._ledger.fail_all(end)
+        self._tell_loaders(end)
+        if self._child:
+            self._forget_child().end(self._grace_seconds)
+        while not self._notes.empty():
+            self._notes.get()()
