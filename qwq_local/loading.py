@@ -1,16 +1,19 @@
-"""A start's life: settings, this machine, the plan, and the model loaded as the plan says."""
+"""A start's life: settings, this machine, the plan, the model loaded as the plan says, and the engine that runs it."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
-from qwq_local.backend import Rope
-from qwq_local.errors import SettingsError
-from qwq_local.llama import ContextShape, LlamaBackend, Progress
+from qwq_local.backend import Rope, Vocabulary
+from qwq_local.engine import EngineClient, Supervisor, Worker, call_apart
+from qwq_local.errors import LoadError, SettingsError
+from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, Progress
 from qwq_local.models import hardware
 from qwq_local.models.fit import choose, fit, shares_by_device
 from qwq_local.models.offers import offer_of_file, offers_here
@@ -34,6 +37,18 @@ class LoadPlan:
     gpu_shares: tuple[int, ...]
     notice: str = ""
     expectation: Expectation | None = None
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model that answers, in a thread or in a process of its own; `n_ctx` counts the tokens that prompt and answer fill together."""
+
+    plan: LoadPlan
+    n_ctx: int
+    vocabulary: Vocabulary
+    chat_template: str | None
+    engine: EngineClient
+    close: Callable[[], None]
 
 
 def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
@@ -108,3 +123,45 @@ def apart(work: Callable[[threading.Event], Made], discard: Callable[[Made], Non
                 discard(future.result())
             raise
     return future.result()
+
+
+def _first_rope(settings: LoadSettings) -> Rope:
+    return "yarn" if settings.rope == "yarn" else "native"
+
+
+def open_here(name: str | None, settings: LoadSettings, on_progress: Progress | None) -> OpenModel:
+    """Plan, and load into this process. Raises what `plan_load` raises, LoadError, and what `on_progress` raises."""
+
+    def load(stop: threading.Event) -> tuple[LoadPlan, LlamaBackend]:
+        def goes_on(share: float) -> None:
+            if stop.is_set():
+                raise LoadError("Loading was interrupted.")
+            if on_progress:
+                on_progress(share)
+
+        plan = plan_load(name, settings)
+        return plan, open_backend(plan, _first_rope(settings), goes_on)
+
+    plan, backend = apart(load, lambda made: made[1].close())
+    worker = Worker(backend)
+    return OpenModel(plan, backend.n_ctx, backend.vocabulary, backend.chat_template, worker, worker.close)
+
+
+def open_in_process(name: str | None, settings: LoadSettings, on_progress: Progress | None, idle_seconds: float | None) -> OpenModel:
+    """Plan, and load into a process of its own, which is ended after `idle_seconds` without requests and started again on demand.
+
+    Nothing here asks a GPU for anything, since that would take some of its memory for as long as this process lives. Raises what
+    `plan_load` raises, LoadError, WorkerDiedError, and what `on_progress` raises.
+    """
+    plan = call_apart(partial(plan_load, name, settings))
+    # It may be loaded again when the current folder is another.
+    plan = replace(plan, file=replace(plan.file, path=plan.file.path.absolute()))
+    with ExitStack() as stack:
+        supervisor = Supervisor(partial(open_backend, plan, _first_rope(settings)), idle_seconds=idle_seconds)
+        stack.callback(supervisor.close)
+        supervisor.load(on_progress)
+        # Only now: a file that llama.cpp dies of has ended the other process.
+        vocabulary = FileVocabulary(plan.file.path)
+        stack.callback(vocabulary.close)
+        n_ctx, template = plan.placement.n_ctx, vocabulary.chat_template
+        return OpenModel(plan, n_ctx, vocabulary, template, supervisor, stack.pop_all().close)

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict, Unpack
 
-from qwq_local.backend import Backend, Rope
+from qwq_local.backend import Rope
 from qwq_local.engine import (
     Answering,
     Event,
@@ -22,15 +22,11 @@ from qwq_local.engine import (
     Thinking,
     Timings,
     Usage,
-    Worker,
 )
-from qwq_local.errors import ContextLengthError, DecodeError, LoadError, TemplateError
-from qwq_local.llama import LlamaBackend
-from qwq_local.loading import LoadPlan, apart, open_backend, plan_load
-from qwq_local.models.store import ModelFile
+from qwq_local.errors import ContextLengthError, DecodeError, SettingsError, TemplateError
+from qwq_local.loading import OpenModel, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import MAX_SEED, KvType, LoadSettings, RopeWish, Sampling, check_max_tokens
-from qwq_local.survey import Expectation
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking"]
 
@@ -85,20 +81,19 @@ class QwQ:
     `notices` are things about the model that its user should know.
     """
 
-    def __init__(
-        self, model: ModelFile, backend: Backend, template: ChatTemplate, settings: LoadSettings, expectation: Expectation | None = None
-    ) -> None:
-        self.model = model
-        self._expectation = expectation
+    def __init__(self, opened: OpenModel, settings: LoadSettings) -> None:
+        self.model = opened.plan.file
+        self._template, notice = _choose_template(opened.chat_template, opened.vocabulary.markers)
+        self.notices = [text for text in (opened.plan.notice, notice) if text]
+        self._expectation = opened.plan.expectation
         self._company = _Company()
-        self.notices: list[str] = []
-        self._vocabulary = backend.vocabulary
-        self._n_ctx = backend.n_ctx
-        self._template = template
+        self._vocabulary = opened.vocabulary
+        self._n_ctx = opened.n_ctx
         self._rope_wish = settings.rope
+        self._engine = opened.engine
+        self._free = opened.close
         self._closing = threading.Lock()
         self._is_closed = False
-        self._worker = Worker(backend)
 
     @classmethod
     def load(  # noqa: PLR0913 - what a user may choose, by keyword
@@ -110,31 +105,26 @@ class QwQ:
         kv_type: KvType | None = None,
         rope: RopeWish = "auto",
         force: bool = False,
+        isolated: bool = False,
+        idle_seconds: float | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Self:
         """Load a model: `demo`, a name that `qwq list` shows, the path of a GGUF file, or what suits this machine best of what is here.
 
         `n_ctx` counts the tokens of prompt and answer together; by default it is what the model reads without YaRN, or less where the
-        memory holds less. `force` loads what does not fit. `on_progress` is told the share loaded, 0.0 to 1.0. Raises SettingsError,
-        ModelFileError, DoesNotFitError or LoadError.
+        memory holds less. `force` loads what does not fit. `on_progress` is told the share loaded, 0.0 to 1.0.
+
+        `isolated` runs the model in a process of its own: should that die, its requests end with a WorkerDiedError, and it is started
+        again. There the model is unloaded after `idle_seconds` without requests, where they are given, and loaded again on demand.
+
+        Raises SettingsError, ModelFileError, DoesNotFitError or LoadError; WorkerDiedError where it is isolated.
         """
         settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force)
-
-        def load(stop: threading.Event) -> tuple[LoadPlan, LlamaBackend]:
-            def goes_on(share: float) -> None:
-                if stop.is_set():
-                    raise LoadError("Loading was interrupted.")
-                if on_progress:
-                    on_progress(share)
-
-            plan = plan_load(model, settings)
-            return plan, open_backend(plan, "yarn" if settings.rope == "yarn" else "native", goes_on)
-
-        plan, backend = apart(load, lambda made: made[1].close())
-        template, notice = _choose_template(backend.chat_template, backend.vocabulary.markers)
-        qwq = cls(plan.file, backend, template, settings, plan.expectation)
-        qwq.notices.extend(text for text in (plan.notice, notice) if text)
-        return qwq
+        if isolated:
+            return cls(open_in_process(model, settings, on_progress, idle_seconds), settings)
+        if idle_seconds is not None:
+            raise SettingsError("A model is only unloaded after idle_seconds where it is isolated.", hint="Load it with isolated=True.")
+        return cls(open_here(model, settings, on_progress), settings)
 
     def chat(
         self,
@@ -195,7 +185,7 @@ class QwQ:
         with self._closing:
             if not self._is_closed:
                 self._is_closed = True
-                self._worker.close()
+                self._free()
 
     def __enter__(self) -> Self:
         """Nothing to open: the model is loaded already."""
@@ -226,7 +216,7 @@ class QwQ:
             seed=secrets.randbelow(MAX_SEED + 1) if sampling.seed is None else sampling.seed,
             max_tokens=max_tokens,
         )
-        return self._worker.submit(request)
+        return self._engine.submit(request)
 
     def _require_room(self, prompt_tokens: int) -> None:
         native_only = self._rope_wish == "native"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Final, Self
 from qwq_local.backend import Backend, BatchToken, Rope
 from qwq_local.engine.engine import Engine, JobEvent
 from qwq_local.errors import DamagedFileError
+from qwq_local.llama._library import ggml_base
 from tests.fakes import FakeBackend
 from tests.waiting import WAIT_SECONDS
 
@@ -154,6 +156,17 @@ class SpyEngine(Engine):
     def preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
         self._wire.sendall(f"preread {tokens} {rope}\n".encode())
         super().preread(tokens, rope)
+
+
+def fail_an_assertion() -> None:
+    """Ends this process as ggml does where one of its assertions fails."""
+    base = ggml_base({"ggml_abort": (None, [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p])})
+    base.ggml_abort(b"ggml.c", 123, b"GGML_ASSERT(n_dims >= 1) failed")
+
+
+def read_nothing() -> None:
+    """Ends this process as a wild pointer does."""
+    ctypes.string_at(0)
 
 
 def _connect(port: int) -> socket.socket:

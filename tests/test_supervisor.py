@@ -337,6 +337,33 @@ def test_ctrl_c_at_the_terminal_leaves_it_alone() -> None:
         assert supervisor.status.deaths == 0
 
 
+@posix
+def test_a_parent_that_survives_ctrl_c_keeps_its_process() -> None:
+    """The terminal sends the signal to the whole group."""
+    code = """
+from qwq_local.engine import Request, Supervisor
+from tests import children
+supervisor = Supervisor(children.endless)
+stream = supervisor.submit(Request((1,), 4000, seed=1, stops_repetition=False))
+next(stream)
+print("began", flush=True)
+try:
+    for _ in range(10**9):
+        next(supervisor.submit(Request((1,), 4000, seed=1)))
+except KeyboardInterrupt:
+    stream.close()
+    print([*stream][-1].reason, supervisor.status.deaths)
+supervisor.close()
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        assert soon(parent.stdout.readline) == "began\n"
+        os.killpg(parent.pid, signal.SIGINT)
+        assert soon(parent.stdout.read) in ("cancelled 0\n", "length 0\n")
+
+
 def test_what_is_printed_is_no_message() -> None:
     with supervised(children.noisy) as supervisor:
         assert reason_of(supervisor.submit(REQUEST)) == "stop"
