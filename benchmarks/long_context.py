@@ -24,11 +24,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchmarks.report import Table
 from qwq_convert.pipeline import Choices, convert
+from qwq_local.asking import Reach
 from qwq_local.backend import BatchToken, Rope
 from qwq_local.llama import LlamaBackend
 from qwq_local.loading import context_shape
 from qwq_local.models.store import find
-from qwq_local.runtime import QwQ, choose_rope
+from qwq_local.runtime import QwQ
 from tests.nano.tasks import draw, recall
 
 CHECKPOINT: Final = Path(__file__).parent.parent / "tests" / "nano" / "checkpoint"
@@ -116,7 +117,7 @@ def loss_table(found: dict[Rope, NDArray[np.float64]]) -> Table:
     table = Table("loss of the next token, nats", ["positions", "native", "YaRN", "ours"])
     for low, high in pairwise(BORDERS):
         means = {rope: float(found[rope][:, low:high].mean()) for rope in ROPES}
-        chosen = choose_rope("auto", high - 1, None, NATIVE, int(NATIVE * FACTOR))
+        chosen = Reach(NATIVE, int(NATIVE * FACTOR), int(NATIVE * FACTOR), "auto").rope(high - 1)
         table.add(f"{low} to {high}", means["native"], means["yarn"], means[chosen])
     return table
 

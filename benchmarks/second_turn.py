@@ -10,8 +10,6 @@ no use. Ours has read the answer again in the meantime. After a restart ours has
 from __future__ import annotations
 
 import random
-import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,17 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import click
-
-from benchmarks.peers import Peer, llama_server
-from benchmarks.report import Table
-from benchmarks.synthetic import write_model
-from benchmarks.throughput import SHAPES
-from qwq_local.engine import PrefixShelf, Request, Worker
+from benchmarks.peers import Peer
+from qwq_local.engine import Engine, EngineSettings, PrefixShelf, Request, Worker
 from qwq_local.llama import ContextShape, LlamaBackend
 
 N_CTX: Final = 8192
-N_THOUGHT, N_ANSWER, N_QUESTION: Final = 300, 200, 40
+N_THOUGHT, N_ANSWER, N_QUESTION = 300, 200, 40
 SAVED: Final = "slot.bin"
 
 
@@ -70,7 +63,7 @@ def measure_ours(path: Path, chats: Sequence[Chat], shelf: PrefixShelf) -> tuple
 
     def start() -> Worker:
         shape = ContextShape(N_CTX, 512, 8, 2, "f16", 4.0, N_CTX)
-        return Worker(LlamaBackend(path, shape, "native", 0), shelf=shelf)
+        return Worker(LlamaBackend(path, shape, "native", 0), lambda backend: Engine(backend, EngineSettings(shelf=shelf)))
 
     warm, restarted = [], []
     for chat in chats:

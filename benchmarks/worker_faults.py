@@ -25,7 +25,7 @@ from benchmarks.report import Table
 from qwq_local import QwQ
 from qwq_local.engine import Answering, EngineClient, Failed, Finished, Request, Stream, Thinking
 from qwq_local.errors import WorkerDiedError
-from qwq_local.loading import open_in_process
+from qwq_local.loading import Serving, open_in_process
 from qwq_local.settings import LoadSettings
 
 SUM: Final = "What is 47 + 85?"
@@ -37,7 +37,7 @@ CANCELLED_AFTER: Final = {"never": None, "first": 1, "middle": N_TOKENS // 2, "l
 
 def open_demo() -> tuple[QwQ, EngineClient]:
     """The demo model in a process of its own, and what it asks of that."""
-    opened = open_in_process("demo", LoadSettings(), None, None)
+    opened = open_in_process("demo", LoadSettings(), None, Serving())
     return QwQ(opened, LoadSettings()), opened.engine
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from qwq_local.errors import SettingsError
-from qwq_local.settings import LoadSettings, Sampling, check_max_tokens
+from qwq_local.settings import AnswerSettings, LoadSettings, Sampling
 
 PREFIX: Final = "QWQ_"
 FILE_VARIABLE: Final = "QWQ_CONFIG"
@@ -45,6 +45,10 @@ def _sampling(argument: str, kind: type[Value]) -> _Option:
     return _Option(argument, kind, lambda value: Sampling(**{argument: value}))
 
 
+def _answering(argument: str, kind: type[Value]) -> _Option:
+    return _Option(argument, kind, lambda value: AnswerSettings(**{argument: value}))
+
+
 _OPTIONS: Final[Mapping[str, _Option]] = {
     "model": _Option("model", str, str),
     "ctx": _loading("n_ctx", int),
@@ -57,7 +61,8 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     "min_p": _sampling("min_p", float),
     "presence_penalty": _sampling("presence_penalty", float),
     "seed": _sampling("seed", int),
-    "max_tokens": _Option("max_tokens", int, check_max_tokens),
+    "max_tokens": _answering("max_tokens", int),
+    "think_tokens": _answering("think_tokens", int),
     "models": _Option("models", str, str),
     "data": _Option("data", str, str),
 }
@@ -85,8 +90,8 @@ class Configuration:
 
     load: LoadSettings = field(default_factory=LoadSettings)
     sampling: Sampling = field(default_factory=Sampling)
+    answer: AnswerSettings = field(default_factory=AnswerSettings)
     model: str | None = None
-    max_tokens: int | None = None
     arguments: Mapping[str, Value] = field(default_factory=dict)
 
 
@@ -104,7 +109,8 @@ def read_configuration(environment: Mapping[str, str] | None = None) -> Configur
     return Configuration(
         LoadSettings(**among(*LoadSettings.__dataclass_fields__)),
         Sampling(**among(*Sampling.__dataclass_fields__)),
-        **among("model", "max_tokens"),
+        AnswerSettings(**among(*AnswerSettings.__dataclass_fields__)),
+        **among("model"),
         arguments=arguments,
     )
 

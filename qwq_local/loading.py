@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -10,20 +11,25 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from qwq_local.backend import Rope, Vocabulary
-from qwq_local.engine import EngineClient, Supervisor, Worker, call_apart
+from qwq_local.backend import Backend, Rope, Vocabulary
+from qwq_local.configuration import find_folders
+from qwq_local.engine import Engine, EngineClient, EngineSettings, PrefixShelf, Supervisor, Worker, call_apart
 from qwq_local.errors import LoadError, SettingsError
-from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, Progress
+from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, Progress, cpu_build
 from qwq_local.models import hardware
 from qwq_local.models.fit import choose, fit, shares_by_device
 from qwq_local.models.offers import offer_of_file, offers_here
 from qwq_local.models.placement import Placement
 from qwq_local.models.plan import Candidate, PlanWish, contexts
 from qwq_local.models.store import ModelFile, find, find_local
-from qwq_local.settings import KvType, LoadSettings
+from qwq_local.settings import N_IDLE, KvType, LoadSettings
 from qwq_local.survey import Expectation, expect, known_machine, see_devices
 
 N_BATCH = 512
+SPILL_BYTES = 2**30
+"""Host memory for what had to leave the KV cache."""
+SHELF_BYTES = 4 * 2**30
+"""Disk for the chats of one model."""
 
 Made = TypeVar("Made")
 
@@ -35,8 +41,17 @@ class LoadPlan:
     file: ModelFile
     placement: Placement
     gpu_shares: tuple[int, ...]
+    n_sequences: int
     notice: str = ""
     expectation: Expectation | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How an engine lives on: whether chats are kept on disk when it is closed, and after how many idle seconds it is unloaded."""
+
+    keeps_chats: bool = False
+    idle_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,7 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
     """
     devices, _ = see_devices()
     machine, cpu = known_machine(devices)
-    wish = PlanWish(settings.n_ctx, settings.kv_type, settings.n_gpu_layers)
+    wish = PlanWish(settings.n_ctx, settings.kv_type, settings.n_gpu_layers, settings.n_parallel + N_IDLE)
     if name is None:
         candidate = choose(machine, offers_here(), wish, force=settings.force)
         file = find(candidate.offer.name)
@@ -69,7 +84,7 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
         offer = offer_of_file(local.paths, local.quantization, file.name, file.longest_ctx)
         candidate = fit(machine, offer, wish, force=settings.force)
     shares = shares_by_device(machine, candidate.placement, devices)
-    return LoadPlan(file, candidate.placement, shares, _notice(candidate, wish), expect(candidate, machine, cpu))
+    return LoadPlan(file, candidate.placement, shares, wish.n_sequences, _notice(candidate, wish), expect(candidate, machine, cpu))
 
 
 def _notice(candidate: Candidate, wish: PlanWish) -> str:
@@ -101,8 +116,9 @@ def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "
 
 
 def open_backend(plan: LoadPlan, rope: Rope, on_progress: Progress | None = None) -> LlamaBackend:
-    """Load it. Raises LoadError."""
+    """Load it, with room for the conversations that share its context. Raises LoadError."""
     shape = context_shape(plan.file, plan.placement.n_ctx, plan.placement.kv_type)
+    shape = replace(shape, n_sequences=plan.n_sequences, n_outputs=plan.n_sequences)
     return LlamaBackend(plan.file.path, shape, rope, plan.placement.gpu_layers, on_progress, plan.gpu_shares)
 
 
@@ -129,7 +145,22 @@ def _first_rope(settings: LoadSettings) -> Rope:
     return "yarn" if settings.rope == "yarn" else "native"
 
 
-def open_here(name: str | None, settings: LoadSettings, on_progress: Progress | None) -> OpenModel:
+def engine_settings(plan: LoadPlan, settings: LoadSettings, serving: Serving) -> EngineSettings:
+    """How the model is shared, and where its chats are kept: in a folder of this file, this cache and this llama.cpp."""
+    shelf = None
+    if serving.keeps_chats:
+        status = plan.file.path.stat()
+        kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, plan.placement.kv_type, cpu_build())
+        key = hashlib.sha256(repr(kept_for).encode()).hexdigest()[:16]
+        shelf = PrefixShelf(find_folders().cache / "chats" / key, SHELF_BYTES)
+    return EngineSettings(settings.n_parallel, spill_bytes=SPILL_BYTES, shelf=shelf)
+
+
+def _make_engine(settings: EngineSettings, backend: Backend) -> Engine:
+    return Engine(backend, settings)
+
+
+def open_here(name: str | None, settings: LoadSettings, on_progress: Progress | None, serving: Serving) -> OpenModel:
     """Plan, and load into this process. Raises what `plan_load` raises, LoadError, and what `on_progress` raises."""
 
     def load(stop: threading.Event) -> tuple[LoadPlan, LlamaBackend]:
@@ -143,11 +174,11 @@ def open_here(name: str | None, settings: LoadSettings, on_progress: Progress | 
         return plan, open_backend(plan, _first_rope(settings), goes_on)
 
     plan, backend = apart(load, lambda made: made[1].close())
-    worker = Worker(backend)
+    worker = Worker(backend, partial(_make_engine, engine_settings(plan, settings, serving)))
     return OpenModel(plan, backend.n_ctx, backend.vocabulary, backend.chat_template, worker, worker.close)
 
 
-def open_in_process(name: str | None, settings: LoadSettings, on_progress: Progress | None, idle_seconds: float | None) -> OpenModel:
+def open_in_process(name: str | None, settings: LoadSettings, on_progress: Progress | None, serving: Serving) -> OpenModel:
     """Plan, and load into a process of its own, which is ended after `idle_seconds` without requests and started again on demand.
 
     Nothing here asks a GPU for anything, since that would take some of its memory for as long as this process lives. Raises what
@@ -157,7 +188,11 @@ def open_in_process(name: str | None, settings: LoadSettings, on_progress: Progr
     # It may be loaded again when the current folder is another.
     plan = replace(plan, file=replace(plan.file, path=plan.file.path.absolute()))
     with ExitStack() as stack:
-        supervisor = Supervisor(partial(open_backend, plan, _first_rope(settings)), idle_seconds=idle_seconds)
+        supervisor = Supervisor(
+            partial(open_backend, plan, _first_rope(settings)),
+            make_engine=partial(_make_engine, engine_settings(plan, settings, serving)),
+            idle_seconds=serving.idle_seconds,
+        )
         stack.callback(supervisor.close)
         supervisor.load(on_progress)
         # Only now: a file that llama.cpp dies of has ended the other process.

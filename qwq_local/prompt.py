@@ -61,6 +61,13 @@ class Prompt:
         """The prompt as one string, as other tools would show it."""
         return "".join(segment.text for segment in self.segments)
 
+    def without_thought(self) -> Prompt:
+        """The same with its thought closed before it has begun, so that the answer follows at once."""
+        if not self.opens_thinking:
+            return self
+        closing = (Segment("\n"), Segment(card.END_THINK, is_marker=True), Segment("\n\n"))
+        return Prompt((*self.segments, *closing), opens_thinking=False)
+
 
 class _JsonText(str):
     """A tool call's arguments that arrived as JSON text: a template's tojson leaves them as they are."""
@@ -105,10 +112,11 @@ class ChatTemplate:
         """QwQ's own format, for files that carry no template."""
         return cls(resources.files("qwq_local").joinpath("chat_template.jinja").read_text("utf-8"), markers)
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> Prompt:
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None, *, is_history: bool = False) -> Prompt:
         """Render a conversation up to the point where the reply begins, inside a forced thought.
 
-        Raises PromptError for messages that are malformed, EmptyPromptError, and TemplateError where the template refuses them.
+        With `is_history` it ends with its last message, as that of a later turn will begin. Raises PromptError for messages that are
+        malformed, EmptyPromptError, and TemplateError where the template refuses them.
         """
         clean = [_clean_message(index, message) for index, message in enumerate(messages)]
         _refuse_empty(clean)
@@ -118,7 +126,7 @@ class ChatTemplate:
             text = self._template.render(
                 messages=_map_strings(clean, protect),
                 tools=_map_strings(tools, protect) if tools else None,
-                add_generation_prompt=True,
+                add_generation_prompt=not is_history,
                 enable_thinking=True,
             )
         except _TEMPLATE_FAULTS as error:
@@ -127,7 +135,8 @@ class ChatTemplate:
                 hint="Check the order of roles, and that every tool result follows its call.",
             ) from error
         _refuse_half_characters(text)
-        return self._force_thinking([Segment(part.text.replace(guard, ""), part.is_marker) for part in self._split(text)])
+        segments = [Segment(part.text.replace(guard, ""), part.is_marker) for part in self._split(text)]
+        return Prompt(tuple(segments), opens_thinking=False) if is_history else self._force_thinking(segments)
 
     def _split(self, text: str) -> Iterable[Segment]:
         end = 0

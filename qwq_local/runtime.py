@@ -2,77 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypedDict, Unpack
+from functools import partial
+from typing import Self, Unpack
 
-from qwq_local.backend import Rope
-from qwq_local.engine import (
-    Answering,
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    Progress,
-    Request,
-    Stream,
-    Thinking,
-    Timings,
-    Usage,
-)
-from qwq_local.errors import ContextLengthError, DecodeError, SettingsError, TemplateError
-from qwq_local.loading import OpenModel, open_here, open_in_process
+from qwq_local.answering import AnswerStream, Gathered, Reply, ToolCall
+from qwq_local.asking import AnswerOptions, Choices, Reach, Tools, make_request
+from qwq_local.engine import Answering, Event, Failed, Finished, Snapshot, Thinking
+from qwq_local.errors import DecodeError, PromptError, SettingsError, TemplateError
+from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
-from qwq_local.settings import MAX_SEED, KvType, LoadSettings, RopeWish, Sampling, check_max_tokens
+from qwq_local.settings import N_PARALLEL, KvType, LoadSettings, RopeWish
 
-__all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking"]
-
-
-class SamplingOptions(TypedDict, total=False):
-    """The fields of `settings.Sampling`, as keyword arguments."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    presence_penalty: float
-    seed: int | None
-    repeat_penalty: float
-    frequency_penalty: float
-    penalty_last_n: int
-    typical_p: float
-    top_n_sigma: float
-    xtc_probability: float
-    xtc_threshold: float
-    dynatemp_range: float
-    dynatemp_exponent: float
-    dry_multiplier: float
-    dry_base: float
-    dry_allowed_length: int
-    dry_penalty_last_n: int
-    dry_sequence_breakers: tuple[str, ...]
-    mirostat: int
-    mirostat_tau: float
-    mirostat_eta: float
-    logit_bias: tuple[tuple[int, float], ...]
-    n_logprobs: int | None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A whole answer: the thought, what is meant for the user, and how it ended."""
-
-    model: str
-    reasoning: str
-    content: str
-    finish_reason: FinishReason
-    usage: Usage
-    timings: Timings
-    rope: Rope
-    seed: int
+__all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking", "ToolCall"]
 
 
 class QwQ:
@@ -81,16 +26,16 @@ class QwQ:
     `notices` are things about the model that its user should know.
     """
 
-    def __init__(self, opened: OpenModel, settings: LoadSettings) -> None:
+    def __init__(self, opened: OpenModel, settings: LoadSettings, *, reads_ahead: bool = True) -> None:
         self.model = opened.plan.file
         self._template, notice = _choose_template(opened.chat_template, opened.vocabulary.markers)
         self.notices = [text for text in (opened.plan.notice, notice) if text]
         self._expectation = opened.plan.expectation
         self._company = _Company()
         self._vocabulary = opened.vocabulary
-        self._n_ctx = opened.n_ctx
-        self._rope_wish = settings.rope
+        self._reach = Reach(self.model.native_ctx, opened.n_ctx, self.model.longest_ctx, settings.rope)
         self._engine = opened.engine
+        self._reads_ahead = reads_ahead
         self._free = opened.close
         self._closing = threading.Lock()
         self._is_closed = False
@@ -105,6 +50,9 @@ class QwQ:
         kv_type: KvType | None = None,
         rope: RopeWish = "auto",
         force: bool = False,
+        n_parallel: int = N_PARALLEL,
+        reads_ahead: bool = True,
+        keeps_chats: bool = False,
         isolated: bool = False,
         idle_seconds: float | None = None,
         on_progress: Callable[[float], None] | None = None,
@@ -112,59 +60,59 @@ class QwQ:
         """Load a model: `demo`, a name that `qwq list` shows, the path of a GGUF file, or what suits this machine best of what is here.
 
         `n_ctx` counts the tokens of prompt and answer together; by default it is what the model reads without YaRN, or less where the
-        memory holds less. `force` loads what does not fit. `on_progress` is told the share loaded, 0.0 to 1.0.
+        memory holds less. `n_parallel` answers at once share them. `force` loads what does not fit. `on_progress` is told the share loaded,
+        0.0 to 1.0.
+
+        `reads_ahead`: after an answer what the next turn will send again is read while nothing else runs. `keeps_chats`: what was read of
+        idle chats is kept on disk when the model is closed, and found there the next time.
 
         `isolated` runs the model in a process of its own: should that die, its requests end with a WorkerDiedError, and it is started
         again. There the model is unloaded after `idle_seconds` without requests, where they are given, and loaded again on demand.
 
         Raises SettingsError, ModelFileError, DoesNotFitError or LoadError; WorkerDiedError where it is isolated.
         """
-        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force)
+        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force, n_parallel)
+        serving = Serving(keeps_chats, idle_seconds)
         if isolated:
-            return cls(open_in_process(model, settings, on_progress, idle_seconds), settings)
-        if idle_seconds is not None:
+            opened = open_in_process(model, settings, on_progress, serving)
+        elif idle_seconds is not None:
             raise SettingsError("A model is only unloaded after idle_seconds where it is isolated.", hint="Load it with isolated=True.")
-        return cls(open_here(model, settings, on_progress), settings)
+        else:
+            opened = open_here(model, settings, on_progress, serving)
+        return cls(opened, settings, reads_ahead=reads_ahead)
 
-    def chat(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        max_tokens: int | None = None,
-        **sampling: Unpack[SamplingOptions],
-    ) -> Reply:
+    def chat(self, messages: str | Sequence[Message], *, tools: Tools | None = None, **options: Unpack[AnswerOptions]) -> Reply:
         """Answer a conversation, or a single question. Arguments and errors are those of `stream`."""
-        parts: dict[type, list[str]] = {Thinking: [], Answering: []}
-        with closing(self.stream(messages, tools=tools, max_tokens=max_tokens, **sampling)) as events:
+        with self.stream(messages, tools=tools, **options) as events:
             for event in events:
                 if isinstance(event, Finished):
-                    return self._reply("".join(parts[Thinking]), "".join(parts[Answering]), event)
-                if isinstance(event, Thinking | Answering):
-                    parts[type(event)].append(event.text)
+                    found = events.gathered
+                    how = event.reason, event.usage, event.timings, event.rope, event.seed
+                    return Reply(self.model.name, found.reasoning, found.content, *how, found.tool_calls)
         raise AssertionError("a stream ends in a terminal event")
 
-    def stream(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        max_tokens: int | None = None,
-        **sampling: Unpack[SamplingOptions],
-    ) -> Generator[Progress | Finished]:
-        """Yield Thinking and Answering events as they come, what else a user should know of, and Finished at the end.
+    def stream(self, messages: str | Sequence[Message], *, tools: Tools | None = None, **options: Unpack[AnswerOptions]) -> AnswerStream:
+        """The events of an answer as they come: Thinking, Answering, tool calls, what else a user should know of, and Finished at the end.
 
-        `messages` are {"role", "content"} mappings, or one question as a string; `tools` are OpenAI's tool descriptions; `max_tokens`
-        counts thoughts too; `sampling` takes the fields of `settings.Sampling`. Raises SettingsError, PromptError (ContextLengthError
-        where the prompt does not fit) or DecodeError. Leaving the loop early cancels the answer.
+        `messages` are {"role", "content"} mappings, or one question as a string; `tools` are OpenAI's tool descriptions. `options` take the
+        fields of `settings.Sampling` and of `settings.AnswerSettings`, and one of `schema`, `constraint` and `tool_choice`, which hold for
+        what follows the thought. Raises SettingsError, PromptError (ContextLengthError where the prompt does not fit) or DecodeError.
+        Leaving the loop early cancels the answer.
         """
-        with closing(self._submit(messages, tools, max_tokens, Sampling(**sampling))) as events, self._company.visit() as visit:
-            for event in events:
-                if isinstance(event, Failed):
-                    raise event.error
-                if isinstance(event, Finished) and visit.is_alone:
-                    self._learn(event)
-                yield event
+        choices = Choices.of(options, tools)
+        conversation: Sequence[Message] = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        prompt = self.render(conversation, tools)
+        if not choices.answer.thinks:
+            prompt = prompt.without_thought()
+        request = make_request(self.tokenize(prompt), choices, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
+        with ExitStack() as stack:
+            visit = stack.enter_context(self._company.visit())
+            on_end = partial(self._end, conversation, tools, visit)
+            return AnswerStream(self._engine.submit(request), self._engine, on_end, stack.pop_all())
+
+    def snapshot(self) -> Snapshot | None:
+        """The engine's numbers: requests, KV cache, speeds; None while no model is loaded."""
+        return self._engine.snapshot()
 
     def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
         """Token ids of a prompt: markers looked up, everything else read as ordinary text. Raises DecodeError once it is closed."""
@@ -176,7 +124,7 @@ class QwQ:
                 tokens.extend([self._vocabulary.markers[segment.text]] if segment.is_marker else self._vocabulary.tokenize(segment.text))
         return tuple(tokens)
 
-    def render(self, messages: str | Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> Prompt:
+    def render(self, messages: str | Sequence[Message], tools: Tools | None = None) -> Prompt:
         """The prompt a conversation becomes."""
         return self._template.render([{"role": "user", "content": messages}] if isinstance(messages, str) else messages, tools)
 
@@ -195,43 +143,22 @@ class QwQ:
         """Close."""
         self.close()
 
-    def _submit(
-        self,
-        messages: str | Sequence[Message],
-        tools: Sequence[Mapping[str, Any]] | None,
-        max_tokens: int | None,
-        sampling: Sampling,
-    ) -> Stream:
-        check_max_tokens(max_tokens)
-        prompt = self.render(messages, tools)
-        tokens = self.tokenize(prompt)
-        self._require_room(len(tokens))
-        rope = choose_rope(self._rope_wish, len(tokens), max_tokens, self.model.native_ctx, self._n_ctx)
-        request = Request(
-            prompt=tokens,
-            n_ctx=min(self._n_ctx, self.model.native_ctx) if rope == "native" else self._n_ctx,
-            rope=rope,
-            opens_thinking=prompt.opens_thinking,
-            sampling=sampling,
-            seed=secrets.randbelow(MAX_SEED + 1) if sampling.seed is None else sampling.seed,
-            max_tokens=max_tokens,
-        )
-        return self._engine.submit(request)
-
-    def _require_room(self, prompt_tokens: int) -> None:
-        native_only = self._rope_wish == "native"
-        n_ctx = min(self._n_ctx, self.model.native_ctx) if native_only else self._n_ctx
-        if prompt_tokens >= n_ctx:
-            raise ContextLengthError(prompt_tokens, n_ctx, self.model.native_ctx if native_only else self.model.longest_ctx)
-
-    def _learn(self, end: Finished) -> None:
-        if self._expectation and end.reason != "cancelled":
+    def _end(self, messages: Sequence[Message], tools: Tools | None, visit: _Visit, end: Finished, found: Gathered) -> None:
+        if end.reason == "cancelled":
+            return
+        if visit.is_alone and self._expectation:
             usage = end.usage
             n_filled = usage.prompt_tokens + usage.completion_tokens // 2
             self._expectation.learn(usage.completion_tokens, end.timings.decode_seconds, n_filled)
+        if self._reads_ahead and end.reason == "stop":
+            self._read_ahead([*messages, found.message()], tools, end)
 
-    def _reply(self, reasoning: str, content: str, end: Finished) -> Reply:
-        return Reply(self.model.name, reasoning, content, end.reason, end.usage, end.timings, end.rope, end.seed)
+    def _read_ahead(self, history: Sequence[Message], tools: Tools | None, end: Finished) -> None:
+        try:
+            tokens = self.tokenize(self._template.render(history, tools, is_history=True))
+        except (PromptError, DecodeError):  # a template that refuses this history, or a model just closed: then the next turn reads it
+            return
+        self._engine.preread(tokens, end.rope)
 
 
 @dataclass(eq=False)
@@ -258,14 +185,6 @@ class _Company:
         finally:
             with self._lock:
                 self._present.remove(visit)
-
-
-def choose_rope(wish: RopeWish, prompt_tokens: int, max_tokens: int | None, native_ctx: int, n_ctx: int) -> Rope:
-    """YaRN only for what does not fit the native context, since it hurts short texts (QwQ's fifth guideline). Pure."""
-    if wish != "auto":
-        return wish
-    wanted_tokens = prompt_tokens + (max_tokens or 1)
-    return "yarn" if min(wanted_tokens, n_ctx) > native_ctx else "native"
 
 
 def _choose_template(source: str | None, markers: Mapping[str, int]) -> tuple[ChatTemplate, str]:

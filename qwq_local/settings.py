@@ -16,6 +16,11 @@ RopeWish = Literal["auto", "native", "yarn"]
 """How positions are scaled: `auto` uses YaRN only where a request does not fit the native context."""
 
 MAX_SEED: Final = 2**32 - 2
+
+N_PARALLEL: Final = 4
+"""Answers at once, unless something else is asked for."""
+N_IDLE: Final = 12
+"""Sequences beside those, for chats that wait for their next turn."""
 """The next one, LLAMA_DEFAULT_SEED (include/llama.h), would be a new one each time."""
 
 
@@ -127,11 +132,32 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class AnswerSettings:
+    """How an answer is given, whatever it is drawn with.
+
+    `max_tokens` limits it, thoughts included, and `think_tokens` the thought; without `thinks` there is none. `stop` are texts that end the
+    answer. `stops_repetition`: a thought that goes round in circles is closed, and an answer that does is ended. Raises SettingsError.
+    """
+
+    max_tokens: int | None = None
+    thinks: bool = True
+    think_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    stops_repetition: bool = True
+
+    def __post_init__(self) -> None:
+        check_max_tokens(self.max_tokens)
+        if self.think_tokens is not None:
+            _check_range("think-tokens", self.think_tokens, 0, 2**31 - 1, "It counts the tokens of the thought; 0 answers at once.")
+        check_stop(self.stop)
+
+
+@dataclass(frozen=True)
 class LoadSettings:
     """How a model is loaded; None leaves the choice to the package.
 
-    `n_ctx` counts tokens; `n_gpu_layers` counts layers, the output layer among them; `force` loads what does not fit.
-    Raises SettingsError.
+    `n_ctx` counts tokens; `n_gpu_layers` counts layers, the output layer among them; `force` loads what does not fit; `n_parallel` answers
+    share the context. Raises SettingsError.
     """
 
     n_ctx: int | None = None
@@ -139,8 +165,10 @@ class LoadSettings:
     kv_type: KvType | None = None
     rope: RopeWish = "auto"
     force: bool = False
+    n_parallel: int = N_PARALLEL
 
     def __post_init__(self) -> None:
+        _check_range("parallel", self.n_parallel, 1, 256 - N_IDLE, "It counts the answers that are written at once.")
         if self.n_ctx is not None:
             _check_range("ctx", self.n_ctx, 16, 2**31 - 1, "It counts the tokens of prompt and answer together.")
         if self.n_gpu_layers is not None:

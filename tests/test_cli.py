@@ -62,7 +62,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What reaches the answering, which is left out."""
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "qwq_local.cli.answer.answer", lambda messages, load, **rest: calls.append({"messages": messages, "load": load, **rest})
+        "qwq_local.cli.answer.answer",
+        lambda messages, load, options, **rest: calls.append({"messages": messages, "load": load, **options, **rest}),
     )
     return calls
 
@@ -242,14 +243,39 @@ def test_options_arrive_as_given_and_defaults_are_the_cards(qwq: Qwq, asked: lis
     qwq("ask", QUESTION)
     load_flags = ["-m", "x.gguf", "--ctx", "99", "--gpu-layers", "7", "--kv-type", "q8_0", "--rope", "yarn"]
     flags = ["--temperature", "1", "--top-p", "0.5", "--top-k", "9", "--min-p", "0.1", "--presence-penalty", "1.5", "--seed", "4"]
-    qwq("ask", *load_flags, *flags, "--max-tokens", "5", "--no-thoughts", "--json", QUESTION)
+    qwq("ask", *load_flags, *flags, "--max-tokens", "5", "--think-tokens", "3", "--no-thoughts", "--json", QUESTION)
     first, second = asked
-    defaults = {"temperature": 0.6, "top_p": 0.95, "top_k": 40, "min_p": 0, "presence_penalty": 0, "seed": None, "max_tokens": None}
+    defaults = {"temperature": 0.6, "top_p": 0.95, "top_k": 40, "min_p": 0, "presence_penalty": 0, "seed": None}
+    defaults |= {"max_tokens": None, "think_tokens": None}
     load: dict[str, Any] = {"model": None, "n_ctx": None, "n_gpu_layers": None, "kv_type": None, "rope": "auto", "force": False}
     assert first == {"messages": first["messages"], "load": load, "as_json": False, "shows_thoughts": True, **defaults}
-    given_values = {"temperature": 1, "top_p": 0.5, "top_k": 9, "min_p": 0.1, "presence_penalty": 1.5, "seed": 4, "max_tokens": 5}
+    given_values = {"temperature": 1, "top_p": 0.5, "top_k": 9, "min_p": 0.1, "presence_penalty": 1.5, "seed": 4}
+    given_values |= {"max_tokens": 5, "think_tokens": 3}
     load = {"model": "x.gguf", "n_ctx": 99, "n_gpu_layers": 7, "kv_type": "q8_0", "rope": "yarn", "force": False}
     assert second == {"messages": second["messages"], "load": load, "as_json": True, "shows_thoughts": False, **given_values}
+
+
+def test_an_answer_follows_the_schema_in_a_file(qwq: Qwq, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": False}
+    (tmp_path / "sum.json").write_text(json.dumps(schema))
+    ended = qwq("ask", "-m", "demo", "--seed", "1", "--schema", str(tmp_path / "sum.json"), QUESTION)
+    assert (ended.code, list(json.loads(ended.out))) == (0, ["sum"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("{", "is no JSON"), ("[1]", "[1], which is no JSON schema"), ('{"type": "nonsense"}', "nonsense")]
+)
+def test_a_schema_that_cannot_be_is_told_of(qwq: Qwq, tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "schema.json").write_text(content)
+    ended = qwq("ask", "-m", "demo", "--schema", str(tmp_path / "schema.json"), QUESTION)
+    assert (ended.code, ended.out) == (1, "")
+    assert told in ended.err
+
+
+def test_what_happens_to_a_thought_is_told(qwq: Qwq) -> None:
+    ended = qwq("ask", "-m", "demo", "--seed", "1", "--think-tokens", "5", QUESTION)
+    assert ended.code == 0
+    assert "[the thought has spent its budget: now the answer]" in ended.err
 
 
 # What cannot be asked

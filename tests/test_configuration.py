@@ -47,7 +47,7 @@ def test_every_key_of_the_file_reaches_its_setting(tmp_path: Path) -> None:
     made = read(tmp_path, EVERY_KEY)
     assert made.load == LoadSettings(16_384, 40, "q8_0", "native")
     assert made.sampling == Sampling(1.0, 0.9, 20, 0.05, 1.5, 7)
-    assert (made.model, made.max_tokens) == ("QwQ-32B:Q4_K_M", 100)
+    assert (made.model, made.answer.max_tokens) == ("QwQ-32B:Q4_K_M", 100)
     assert made.arguments["n_ctx"] == 16_384
     assert "models" not in made.arguments
     assert find_folders({"QWQ_CONFIG": str(tmp_path / "config.toml")}) == Folders(

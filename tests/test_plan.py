@@ -30,6 +30,7 @@ from qwq_local.quants.quality import MEAN_KLD, OFFERED
 from qwq_local.settings import KvType
 
 # QwQ-32B with an eighth of its layers: the same rules, and every placement can be tried.
+N_SEQUENCES = PlanWish().n_sequences
 SMALL = replace(QWQ_32B, name="small", n_layers=8)
 ALL_LAYERS = SMALL.n_layers + 1
 QUANTS = ("Q8_0", "Q5_K_M", "Q4_K_M", "IQ4_XS", "IQ3_M", "Q2_K")
@@ -49,7 +50,7 @@ OFFERS = [offer(quant) for quant in QUANTS]
 def memory(quant: str, n_ctx: int, kv_type: KvType, shares: tuple[int, ...], kind: str) -> tuple[DeviceBytes, ...]:
     parts = shares if any(shares) else (1,) * len(shares)
     names = tuple(f"{kind}{i}" for i in range(len(shares)))
-    return estimate(SMALL, offer(quant).tensors, ContextWish(n_ctx, kv_type), sum(shares), parts, names)
+    return estimate(SMALL, offer(quant).tensors, ContextWish(n_ctx, kv_type, N_SEQUENCES, n_outputs=N_SEQUENCES), sum(shares), parts, names)
 
 
 def machine_of(vram_gib: tuple[float, ...], ram_gib: float) -> Machine:
@@ -394,7 +395,7 @@ def test_last_true_finds_the_border(low: int, length: int, border: int) -> None:
 
 def test_conversations_share_a_cache_and_cost_only_their_logits() -> None:
     machine = machine_of((), 64)
-    one: Candidate = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192))
-    four = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192, n_sequences=4))
-    assert four.memory[0].kv_bytes == one.memory[0].kv_bytes
-    assert four.memory[0].compute_bytes - one.memory[0].compute_bytes == 3 * 4 * QWQ_32B.n_vocab
+    some: Candidate = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192, n_sequences=4))
+    more = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=8192, n_sequences=8))
+    assert more.memory[0].kv_bytes == some.memory[0].kv_bytes
+    assert 0 < more.memory[0].compute_bytes - some.memory[0].compute_bytes <= 4 * 2 * 4 * QWQ_32B.n_vocab

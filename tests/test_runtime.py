@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwq_local import QwQ as PublicQwQ
+from qwq_local import card
+from qwq_local.asking import Reach
+from qwq_local.engine import RopeSwitched, ThoughtClosed
 from qwq_local.errors import (
+    ConstraintError,
     ContextLengthError,
     EmptyPromptError,
     ModelNotFoundError,
@@ -24,9 +29,10 @@ from qwq_local.errors import (
     SettingsError,
     TemplateError,
 )
-from qwq_local.prompt import ChatTemplate
-from qwq_local.runtime import Answering, Finished, QwQ, Thinking, _choose_template, choose_rope
+from qwq_local.prompt import ChatTemplate, Prompt, Segment
+from qwq_local.runtime import Answering, Finished, QwQ, Thinking, ToolCall, _choose_template
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
+from tests.waiting import wait_until
 
 SUM = "What is 47 + 85?"
 LONG = "word " * 600
@@ -121,10 +127,8 @@ def test_an_answer_after_a_cancelled_one_is_the_same_as_without(demo: QwQ) -> No
 
 def test_a_conversation_with_tools_gives_a_call(demo: QwQ) -> None:
     reply = demo.chat([{"role": "user", "content": "What is the weather in Paris?"}], tools=[WEATHER_TOOL, ADD_TOOL], seed=1)
-    assert reply.content.startswith("<tool_call>")
-    assert reply.content.endswith("</tool_call>")
-    assert '"get_weather"' in reply.content
-    assert "Paris" in reply.content
+    assert (reply.content, reply.finish_reason) == ("", "stop")
+    assert reply.tool_calls == (ToolCall("get_weather", '{"city": "Paris"}'),)
 
 
 # What answers teach
@@ -206,8 +210,77 @@ def test_yarn_is_for_what_does_not_fit_without(long_demo: QwQ) -> None:
     assert (again.rope, again.content) == ("native", short.content)
 
 
-def test_a_short_prompt_gets_yarn_where_a_long_answer_is_wanted(long_demo: QwQ) -> None:
-    assert long_demo.chat(SUM, seed=1, max_tokens=1000).rope == "yarn"
+def test_a_short_prompt_stays_native_however_long_its_answer_may_become(long_demo: QwQ) -> None:
+    assert long_demo.chat(SUM, seed=1, max_tokens=1000).rope == "native"
+
+
+def test_an_answer_that_outgrows_the_native_context_goes_on_under_yarn(endless_model: Path) -> None:
+    with QwQ.load(str(endless_model), n_ctx=2048) as qwq:
+        events = list(qwq.stream(SUM, seed=1, max_tokens=700, stops_repetition=False))
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert (end.rope, end.usage.completion_tokens) == ("yarn", 700)
+    assert events.count(RopeSwitched("yarn")) == 1
+
+
+def test_the_thought_can_be_left_out(demo: QwQ) -> None:
+    reply = demo.chat(SUM, seed=1, thinks=False)
+    assert (reply.reasoning, reply.usage.reasoning_tokens) == ("", 0)
+    assert reply.content
+
+
+@pytest.mark.parametrize("budget", [0, 8, 20])
+def test_a_thought_keeps_to_its_budget(demo: QwQ, budget: int) -> None:
+    reply = demo.chat(SUM, seed=1, think_tokens=budget)
+    closing = len(demo.tokenize(Prompt((Segment(card.CLOSING_SENTENCE),), opens_thinking=False))) if budget else 0
+    assert reply.usage.reasoning_tokens == budget + closing + 1
+    assert reply.content
+
+
+def test_an_answer_follows_a_schema_and_its_thought_does_not(demo: QwQ) -> None:
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": False}
+    reply = demo.chat(SUM, seed=1, schema=schema, max_tokens=300)
+    assert isinstance(json.loads(reply.content)["sum"], int)
+    assert "write 2" in reply.reasoning
+
+
+def test_a_schema_that_cannot_be_is_an_error_of_one_request(demo: QwQ) -> None:
+    with pytest.raises(ConstraintError):
+        demo.chat(SUM, schema={"type": "nonsense"})
+    assert "132" in demo.chat(SUM, seed=1).content
+
+
+def test_a_tool_can_be_required(demo: QwQ) -> None:
+    reply = demo.chat(SUM, tools=[WEATHER_TOOL, ADD_TOOL], tool_choice="required", seed=1, max_tokens=400)
+    assert reply.tool_calls
+    assert {call.name for call in reply.tool_calls} <= {"get_weather", "add"}
+    assert all(isinstance(json.loads(call.arguments), dict) for call in reply.tool_calls)
+
+
+def test_an_answer_can_be_asked_for_while_it_thinks(endless_model: Path) -> None:
+    with QwQ.load(str(endless_model), n_ctx=512) as qwq, qwq.stream(SUM, seed=1, stops_repetition=False) as events:
+        assert isinstance(next(events), Thinking)
+        events.answer_now()
+        assert any(event == ThoughtClosed("asked") for event in events)
+
+
+def test_the_next_turn_finds_its_history_read(demo: QwQ) -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": SUM}]
+    first = demo.chat(messages, seed=1)
+    wait_until(lambda: not (numbers := demo.snapshot()) or not numbers.reading_ahead)
+    history = [*messages, {"role": "assistant", "content": first.content}]
+    tokens = demo.tokenize(demo._template.render(history, is_history=True))
+    second = demo.chat([*history, {"role": "user", "content": "What is 1 + 2?"}], seed=1)
+    assert second.usage.cached_tokens >= len(tokens)
+
+
+def test_chats_are_found_again_after_a_restart() -> None:
+    messages = [{"role": "system", "content": "word " * 40}, {"role": "user", "content": SUM}]
+    with QwQ.load("demo", n_ctx=512, keeps_chats=True) as qwq:
+        assert qwq.chat(messages, seed=1).usage.cached_tokens == 0
+    with QwQ.load("demo", n_ctx=512, keeps_chats=True) as qwq:
+        again = qwq.chat(messages, seed=1)
+    assert again.usage.cached_tokens >= again.usage.prompt_tokens - 3
 
 
 @pytest.mark.parametrize("rope", ["native", "yarn"])
@@ -219,19 +292,19 @@ def test_a_wished_scaling_is_used_as_wished(rope: Any) -> None:
 COUNTS = st.integers(1, 3000)
 
 
-@given(COUNTS, st.none() | COUNTS, COUNTS, COUNTS)
-def test_auto_takes_yarn_exactly_where_it_is_needed(prompt: int, max_tokens: int | None, native: int, n_ctx: int) -> None:
-    rope = choose_rope("auto", prompt, max_tokens, native, n_ctx)
-    fits = prompt + (max_tokens or 1) <= native
-    if fits or n_ctx <= native:
-        assert rope == "native"
+@given(COUNTS, COUNTS, COUNTS)
+def test_auto_takes_yarn_exactly_where_the_prompt_needs_it(prompt: int, native: int, n_ctx: int) -> None:
+    reach = Reach(native, n_ctx, max(native, n_ctx), "auto")
+    if prompt >= n_ctx:
+        with pytest.raises(ContextLengthError):
+            reach.rope(prompt)
     else:
-        assert rope == "yarn"
+        assert reach.rope(prompt) == ("native" if prompt < native else "yarn")
 
 
-@given(st.sampled_from(["native", "yarn"]), COUNTS, st.none() | COUNTS, COUNTS, COUNTS)
-def test_a_wish_is_a_wish(wish: Any, prompt: int, max_tokens: int | None, native: int, n_ctx: int) -> None:
-    assert choose_rope(wish, prompt, max_tokens, native, n_ctx) == wish
+@given(st.sampled_from(["native", "yarn"]), COUNTS, COUNTS)
+def test_a_wish_is_a_wish(wish: Any, prompt: int, n_ctx: int) -> None:
+    assert Reach(3001, prompt + n_ctx, 3001, wish).rope(min(prompt, 3000)) == wish
 
 
 # What cannot be

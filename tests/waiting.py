@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, TypeVar
@@ -29,6 +30,14 @@ def soon(ask: Callable[[], Made]) -> Made:
     if error:
         raise error
     return result  # type: ignore[return-value]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Return once it is so."""
+    ends_at = time.monotonic() + WAIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < ends_at, "it does not come about"
+        time.sleep(0.005)
 
 
 def events_of(stream: Stream) -> list[Event]:

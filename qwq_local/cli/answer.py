@@ -6,37 +6,29 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
+from qwq_local.asking import Choices
 from qwq_local.cli.terminal import AnswerPrinter, LoadingBar, notice
 from qwq_local.errors import QwqError
 from qwq_local.prompt import Message
-from qwq_local.runtime import Answering, Finished, QwQ, Reply, Thinking
-from qwq_local.settings import Sampling, check_max_tokens
+from qwq_local.runtime import Finished, QwQ, Reply
 
 
 def answer(
-    messages: Sequence[Message],
-    load: Mapping[str, Any],
-    *,
-    as_json: bool,
-    shows_thoughts: bool,
-    max_tokens: int | None,
-    **sampling: Any,  # noqa: ANN401 - the fields of Sampling
+    messages: Sequence[Message], load: Mapping[str, Any], options: Mapping[str, Any], *, as_json: bool, shows_thoughts: bool
 ) -> None:
-    """Load a model, answer, and print. `load` are the arguments of QwQ.load. Raises what loading and asking raise."""
+    """Load a model, answer, and print. `load` are the arguments of QwQ.load, `options` those of QwQ.stream. Raises what these raise."""
     if sys.stdout is None:
         raise QwqError("Standard output is closed.", hint="Run it in a terminal, or send the output to a file.")
-    check_max_tokens(max_tokens)
-    warning = Sampling(**sampling).warning
+    warning = Choices.of(options, None).sampling.warning
     if warning:
         notice(f"warning: {warning}")
     started_at = time.perf_counter()
     bar = LoadingBar(started_at)
     try:
-        qwq = QwQ.load(**load, on_progress=lambda share: bar.update(share, time.perf_counter()))
+        qwq = QwQ.load(**load, reads_ahead=False, on_progress=lambda share: bar.update(share, time.perf_counter()))
     finally:
         bar.clear()
     load_seconds = time.perf_counter() - started_at
@@ -44,22 +36,22 @@ def answer(
         for text in qwq.notices:
             notice(f"notice: {text}")
         if as_json:
-            reply = qwq.chat(messages, max_tokens=max_tokens, **sampling)
+            reply = qwq.chat(messages, **options)
             sys.stdout.write(json.dumps(reply_json(reply, load_seconds), ensure_ascii=False) + "\n")
             sys.stdout.flush()
         else:
-            _print_answer(qwq, messages, max_tokens, shows_thoughts=shows_thoughts, sampling=sampling)
+            _print_answer(qwq, messages, options, shows_thoughts=shows_thoughts)
 
 
-def _print_answer(qwq: QwQ, messages: Sequence[Message], max_tokens: int | None, *, shows_thoughts: bool, sampling: dict[str, Any]) -> None:
+def _print_answer(qwq: QwQ, messages: Sequence[Message], options: Mapping[str, Any], *, shows_thoughts: bool) -> None:
     printer = AnswerPrinter(shows_thoughts=shows_thoughts)
-    with closing(qwq.stream(messages, max_tokens=max_tokens, **sampling)) as events:
+    with qwq.stream(messages, **options) as events:
         end: Finished | None = None
         try:
             for event in events:
                 if isinstance(event, Finished):
                     end = event
-                elif isinstance(event, Thinking | Answering):
+                else:
                     printer.show(event)
         finally:
             printer.finish(end)

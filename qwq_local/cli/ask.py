@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from qwq_local import card
 from qwq_local.cli.options import load_options, sampling_options
-from qwq_local.errors import EmptyPromptError, PromptError
+from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError
 
 LOAD_FIELDS = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope", "force")
 
@@ -21,6 +22,7 @@ LOAD_FIELDS = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope", "force")
 @click.option("--system", metavar="TEXT", help="A system message.")
 @click.option("--math", is_flag=True, help="Add QwQ's standard instruction for mathematics (answer in \\boxed{}).")
 @click.option("--choice", is_flag=True, help="Add QwQ's standard instruction for multiple choice (answer as JSON).")
+@click.option("--schema", metavar="FILE", help="A JSON schema that the answer follows; the thinking is left free.")
 @click.option("--no-thoughts", is_flag=True, help="Don't show the thinking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: reasoning, answer, token counts, timings.")
 @load_options
@@ -35,6 +37,7 @@ def command(prompt: str | None, files: tuple[str, ...], system: str | None, **op
         qwq ask -m demo "What is 47 + 85?"
         qwq ask -m QwQ-32B-Q4_K_M.gguf -f notes.txt "Summarise these notes."
         git diff | qwq ask -m QwQ-32B-Q4_K_M.gguf -f - "Review this change."
+        qwq ask -m QwQ-32B-Q4_K_M.gguf --schema person.json -f letter.txt "Who wrote this?"
     """
     from qwq_local.cli.answer import answer
 
@@ -42,7 +45,10 @@ def command(prompt: str | None, files: tuple[str, ...], system: str | None, **op
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": gather_prompt(prompt, files, instructions)})
     load = {name: options.pop(name) for name in LOAD_FIELDS}
-    answer(messages, load, as_json=options.pop("as_json"), shows_thoughts=not options.pop("no_thoughts"), **options)
+    if (schema := options.pop("schema")) is not None:
+        options["schema"] = parse_schema(_read(schema), schema)
+    as_json, shows_thoughts = options.pop("as_json"), not options.pop("no_thoughts")
+    answer(messages, load, options, as_json=as_json, shows_thoughts=shows_thoughts)
 
 
 def gather_prompt(prompt: str | None, files: tuple[str, ...], instructions: list[str]) -> str:
@@ -55,6 +61,17 @@ def gather_prompt(prompt: str | None, files: tuple[str, ...], instructions: list
     if not question.strip():
         raise EmptyPromptError("The question is empty.", hint='Ask something: qwq ask -m demo "What is 47 + 85?"')
     return " ".join([question, *instructions])
+
+
+def parse_schema(text: str, name: str) -> dict[str, Any]:
+    """The JSON schema in a file; raises ConstraintError where it is none."""
+    try:
+        schema = json.loads(text)
+    except ValueError as error:
+        raise ConstraintError(f"{name} is no JSON: {error}.", hint="Correct the file given with --schema.") from error
+    if not isinstance(schema, dict):
+        raise ConstraintError(f"{name} holds {json.dumps(schema)[:40]}, which is no JSON schema.", hint='Such as {"type": "object"}.')
+    return schema
 
 
 def _read(name: str) -> str:

@@ -58,6 +58,7 @@ _SAMPLING: Final = (
     ),
     click.option("--seed", type=int, metavar="N", help="For the same answer again. [default: a new one]"),
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer, thoughts included. [default: what the context holds]"),
+    click.option("--think-tokens", type=int, metavar="N", help="Longest thought; it is then closed and answered from. 0 answers at once."),
 )
 
 
@@ -67,7 +68,7 @@ def load_options(body: Body) -> Body:
 
 
 def sampling_options(body: Body) -> Body:
-    """How tokens are drawn: the fields of settings.Sampling, and max_tokens."""
+    """How tokens are drawn and an answer is given: fields of settings.Sampling and settings.AnswerSettings."""
     return _apply(_SAMPLING, body)
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Final, TextIO
 
-from qwq_local.engine import Answering, Finished, Thinking
+from qwq_local.engine import Answering, Finished, Progress, RopeSwitched, Thinking, ThoughtClosed
 
 DIM: Final = "\x1b[2m"
 PLAIN: Final = "\x1b[0m"
@@ -31,6 +31,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
+_CLOSED: Final = {
+    "budget": "[the thought has spent its budget: now the answer]",
+    "repetition": "[the thought went round in circles: now the answer]",
+    "asked": "[the answer was asked for]",
+}
+_SWITCHED: Final = "[longer than the native context: from here on with YaRN; everything is read again]"
+
+
 class AnswerPrinter:
     """Shows an answer as it comes: thoughts dimmed on stderr, the answer on stdout.
 
@@ -43,8 +51,15 @@ class AnswerPrinter:
         self._out_is_terminal = sys.stdout.isatty()
         self._last: str = ""
 
-    def show(self, event: Thinking | Answering) -> None:
-        """Print one piece."""
+    def show(self, event: Progress) -> None:
+        """Print one piece, or a notice of what else a user should know."""
+        if isinstance(event, ThoughtClosed | RopeSwitched):
+            self._end_thought()
+            self._end_answer()
+            notice(_CLOSED[event.why] if isinstance(event, ThoughtClosed) else _SWITCHED)
+            return
+        if not isinstance(event, Thinking | Answering):
+            return
         if isinstance(event, Answering):
             self._end_thought()
             self._write(sys.stdout, event.text.translate(_CONTROLS) if self._out_is_terminal else event.text)
@@ -62,6 +77,8 @@ class AnswerPrinter:
         self._end_answer()
         if end is not None and end.reason == "length":
             notice(f"[cut short after {end.usage.completion_tokens:,} tokens; more room: --ctx, --max-tokens]")
+        elif end is not None and end.reason == "repetition":
+            notice(f"[ended after {end.usage.completion_tokens:,} tokens: the answer went round in circles; another --seed may help]")
 
     def _end_thought(self) -> None:
         if self._last.startswith("Thinking"):

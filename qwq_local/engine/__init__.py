@@ -23,9 +23,10 @@ from qwq_local.engine.request import (
     ToolCallStarted,
     Usage,
 )
+from qwq_local.engine.shelf import PrefixShelf
 from qwq_local.engine.snapshot import Snapshot
 from qwq_local.engine.supervisor import ProcessStatus, Supervisor
-from qwq_local.engine.tool_grammar import tool_constraint
+from qwq_local.engine.tool_grammar import ToolChoice, tool_constraint
 from qwq_local.engine.worker import EngineClient, Stream, Worker
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Failed",
     "FinishReason",
     "Finished",
+    "PrefixShelf",
     "ProcessStatus",
     "Progress",
     "Request",
@@ -52,6 +54,7 @@ __all__ = [
     "ToolCallDelta",
     "ToolCallDropped",
     "ToolCallStarted",
+    "ToolChoice",
     "Usage",
     "Worker",
     "call_apart",

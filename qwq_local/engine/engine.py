@@ -9,11 +9,12 @@ from itertools import count
 
 from qwq_local.backend import Backend, InterruptedDecodeError, Rope
 from qwq_local.engine.ahead import ReadAhead
-from qwq_local.engine.cache import KvCache, SavedPrefix
+from qwq_local.engine.cache import KvCache
 from qwq_local.engine.pace import Pace
 from qwq_local.engine.reply import Reply
 from qwq_local.engine.request import Event, Failed, Finished, FinishReason, Request, RopeSwitched, Timings, Usage
 from qwq_local.engine.scheduler import Job, Scheduler, Share
+from qwq_local.engine.shelf import PrefixShelf
 from qwq_local.engine.snapshot import Counters, Snapshot
 from qwq_local.engine.thinking import ThinkMarkers
 from qwq_local.errors import ContextLengthError, DecodeError, QwqError
@@ -26,12 +27,14 @@ class EngineSettings:
     """How an engine shares its model.
 
     `n_parallel` requests run at once (by default as many as the backend has sequences); `spill_bytes` of host memory keep the prefixes that
-    had to leave the KV cache; prompts are read in pieces of about `step_seconds` while somebody writes.
+    had to leave the KV cache; prompts are read in pieces of about `step_seconds` while somebody writes. `shelf` keeps prefixes from one
+    engine's life to the next.
     """
 
     n_parallel: int | None = None
     spill_bytes: int = 2**30
     step_seconds: float = 0.5
+    shelf: PrefixShelf | None = None
 
 
 DEFAULTS = EngineSettings()
@@ -51,6 +54,9 @@ class Engine:
         self._jobs: dict[int, Job] = {}
         self._think = ThinkMarkers.of(backend.vocabulary)
         self._counters = Counters()
+        self._shelf = settings.shelf
+        if self._shelf:
+            self._cache.take(self._shelf.read())
 
     @property
     def is_idle(self) -> bool:
@@ -100,19 +106,17 @@ class Engine:
         """End every request with an error."""
         return [event for job in list(self._jobs.values()) for event in self._fail(job, error)]
 
-    def saved_prefixes(self, most_bytes: int) -> Iterable[SavedPrefix]:
-        """What the cache holds that is worth keeping beyond this engine's life; nothing may run."""
-        return self._cache.saved(most_bytes)
-
-    def take_prefixes(self, prefixes: Iterable[SavedPrefix]) -> None:
-        """Let requests begin with what an earlier engine of the same model and KV type has read."""
-        self._cache.take(prefixes)
+    def shelve(self) -> None:
+        """Keep what the cache holds for the next engine of the same model and KV type, where there is a shelf; nothing may run."""
+        if self._shelf:
+            self._ahead.pause()
+            self._shelf.write(self._cache.saved(self._shelf.most_bytes))
 
     def snapshot(self) -> Snapshot:
         """The numbers of this moment."""
         scheduler, cache = self._scheduler, self._cache
         jobs, cells = (len(scheduler.running), len(scheduler.waiting)), (cache.n_used, self._backend.n_cells)
-        return self._counters.snapshot(jobs, cells, scheduler.n_set_aside, cache.n_reused_tokens, self._backend.rope)
+        return self._counters.snapshot(jobs, cells, scheduler.n_set_aside, cache.n_reused_tokens, self._backend.rope, bool(self._ahead))
 
     def step(self) -> list[JobEvent]:
         """Read one batch and return the events that came of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -85,8 +86,15 @@ class EngineLoop(Generic[Ticket]):
             while self._obey():
                 self._tell(self._engine.step())
             self._tell(self._engine.fail_all(DecodeError("The model was closed.")))
+            self._shelve()
         except Exception as error:  # noqa: BLE001 - whatever it was, every request must hear of its end
             self._die(error)
+
+    def _shelve(self) -> None:
+        try:
+            self._engine.shelve()
+        except OSError as error:
+            logging.getLogger(__name__).warning("What was read of chats could not be kept: %s", error)
 
     def _obey(self) -> bool:
         """Do what was ordered, waiting while there is nothing else to do; False when it is time to end."""
@@ -121,6 +129,7 @@ class EngineLoop(Generic[Ticket]):
     def _preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
         if not self._death:
             self._engine.preread(tokens, rope)
+            self.snapshot = self._engine.snapshot()
 
     def _tell(self, events: list[JobEvent]) -> None:
         told = [(self._tickets[job_id], event) for job_id, event in events]

@@ -27,6 +27,7 @@ class Snapshot:
     used_cells: int
     all_cells: int
     rope: Rope
+    reading_ahead: bool
     finished: Mapping[FinishReason, int]
     failed: int
     prompt_tokens: int
@@ -76,12 +77,15 @@ class Counters:
         """A request was lost to an error."""
         self._failed += 1
 
-    def snapshot(self, jobs: tuple[int, int], cells: tuple[int, int], set_aside: int, reused_tokens: int, rope: Rope) -> Snapshot:
+    def snapshot(
+        self, jobs: tuple[int, int], cells: tuple[int, int], set_aside: int, reused_tokens: int, rope: Rope, reading_ahead: bool
+    ) -> Snapshot:
         """All of it; `jobs` are those that run and those that wait, `cells` those used and all."""
         return Snapshot(
             *jobs,
             *cells,
             rope,
+            reading_ahead,
             dict(self._finished),
             self._failed,
             self._usage["prompt"],

@@ -29,7 +29,8 @@ DECODE_ABORTED: Final = 2
 class ContextShape:
     """What a context is made with: sizes in tokens, and YaRN's two numbers for when it is wanted.
 
-    `n_ctx` is the most that one sequence holds, `n_cells` what all of `n_sequences` hold together, shared cells counted once.
+    `n_ctx` is the most that one sequence holds, `n_cells` what all of `n_sequences` hold together, shared cells counted once (0: as much as
+    one). `n_outputs` tokens of a batch may want logits (0: all), and buffers are made for so many.
     """
 
     n_ctx: int
@@ -40,6 +41,7 @@ class ContextShape:
     yarn_factor: float
     native_ctx: int
     n_cells: int = 0
+    n_outputs: int = 0
 
     def __post_init__(self) -> None:
         if not self.n_cells:
@@ -143,6 +145,7 @@ def _params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes 
     params.n_batch = shape.n_batch
     params.n_ubatch = min(shape.n_batch, 512)
     params.n_seq_max = shape.n_sequences
+    params.n_outputs_max = shape.n_outputs
     params.n_threads = params.n_threads_batch = shape.n_threads
     params.type_k = params.type_v = KV_TYPE_IDS[shape.kv_type]
     params.no_perf = True

@@ -12,7 +12,7 @@ from qwq_local.models.machine import Gpu, Machine
 from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, kv_layer_bytes
 from qwq_local.models.shape import ModelShape
 from qwq_local.quants.choice import EMBEDDING
-from qwq_local.settings import KvType
+from qwq_local.settings import N_IDLE, N_PARALLEL, KvType
 
 RAM: Final = "RAM"
 
@@ -51,7 +51,7 @@ class Shortage:
 class Placer:
     """Finds placements of one model on one machine. `tensors` are bytes by name, `n_sequences` share the context."""
 
-    def __init__(self, shape: ModelShape, tensors: Mapping[str, int], machine: Machine, n_sequences: int = 1) -> None:
+    def __init__(self, shape: ModelShape, tensors: Mapping[str, int], machine: Machine, n_sequences: int = N_PARALLEL + N_IDLE) -> None:
         self.all_layers = shape.n_layers + 1
         self._shape = shape
         self._tensors = tensors
@@ -139,7 +139,7 @@ class Placer:
         return estimate(self._shape, self._tensors, self._context(n_ctx, kv_type), sum(shares), parts, names)
 
     def _context(self, n_ctx: int, kv_type: KvType) -> ContextWish:
-        return ContextWish(n_ctx, kv_type, n_sequences=self._n_sequences)
+        return ContextWish(n_ctx, kv_type, n_sequences=self._n_sequences, n_outputs=self._n_sequences)
 
 
 def _bytes_before(tensors: Mapping[str, int], all_layers: int) -> list[int]:

@@ -33,7 +33,7 @@ from qwq_local.models.shape import ModelShape
 from qwq_local.models.speed import tokens_per_second
 from qwq_local.quants import TensorType
 from qwq_local.quants.quality import MEAN_KLD
-from qwq_local.settings import KvType
+from qwq_local.settings import N_IDLE, N_PARALLEL, KvType
 
 WANTED_CTX: Final = 32_768
 """What QwQ-32B reads without YaRN."""
@@ -88,7 +88,7 @@ class PlanWish:
     n_ctx: int | None = None
     kv_type: KvType | None = None
     n_gpu_layers: int | None = None
-    n_sequences: int = 1
+    n_sequences: int = N_PARALLEL + N_IDLE
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""A conversation on its way to the engine: what may be chosen for its answer, and the request that it becomes (pure)."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
+
+from qwq_local.backend import Constraint, Rope
+from qwq_local.engine import Request, ToolChoice, tool_constraint
+from qwq_local.errors import ContextLengthError, SettingsError
+from qwq_local.settings import MAX_SEED, AnswerSettings, RopeWish, Sampling
+
+Tools = Sequence[Mapping[str, Any]]
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `settings.Sampling`, as keyword arguments."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    presence_penalty: float
+    seed: int | None
+    repeat_penalty: float
+    frequency_penalty: float
+    penalty_last_n: int
+    typical_p: float
+    top_n_sigma: float
+    xtc_probability: float
+    xtc_threshold: float
+    dynatemp_range: float
+    dynatemp_exponent: float
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int
+    dry_sequence_breakers: tuple[str, ...]
+    mirostat: int
+    mirostat_tau: float
+    mirostat_eta: float
+    logit_bias: tuple[tuple[int, float], ...]
+    n_logprobs: int | None
+
+
+class AnswerOptions(SamplingOptions, total=False):
+    """The fields of `settings.AnswerSettings` too, and what an answer must look like.
+
+    `schema` is a JSON schema, `constraint` any other grammar, `tool_choice` as OpenAI has it; one of them at most.
+    """
+
+    max_tokens: int | None
+    thinks: bool
+    think_tokens: int | None
+    stop: tuple[str, ...]
+    stops_repetition: bool
+    schema: Mapping[str, Any] | None
+    constraint: Constraint | None
+    tool_choice: ToolChoice
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Options sorted by what they are about, and checked. Raises SettingsError, and PromptError for a tool choice that cannot be."""
+
+    sampling: Sampling
+    answer: AnswerSettings
+    constraint: Constraint | None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], tools: Tools | None) -> Choices:
+        """Those of keyword arguments."""
+        sampling, answer = ({f.name: options[f.name] for f in fields(kind) if f.name in options} for kind in (Sampling, AnswerSettings))
+        unknown = options.keys() - sampling.keys() - answer.keys() - {"schema", "constraint", "tool_choice"}
+        if unknown:
+            raise SettingsError(f"There is no option {min(unknown)!r}.", hint="help(QwQ.stream) lists them.")
+        return cls(Sampling(**sampling), AnswerSettings(**answer), _constraint(options, tools))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How long prompt and answer may be together, in tokens: natively, as loaded, and with the longest context of the model."""
+
+    native_ctx: int
+    n_ctx: int
+    longest_ctx: int
+    wish: RopeWish
+
+    def rope(self, prompt_tokens: int) -> Rope:
+        """The scaling to begin with: YaRN only where the prompt needs it (QwQ's fifth guideline), since it hurts short texts.
+
+        An answer that outgrows the native context is gone on with under YaRN by the engine. Raises ContextLengthError where the prompt
+        leaves no room for an answer.
+        """
+        is_native_only = self.wish == "native"
+        most = min(self.n_ctx, self.native_ctx) if is_native_only else self.n_ctx
+        if prompt_tokens >= most:
+            raise ContextLengthError(prompt_tokens, most, self.native_ctx if is_native_only else self.longest_ctx)
+        if self.wish != "auto":
+            return self.wish
+        return "yarn" if prompt_tokens >= self.native_ctx else "native"
+
+
+def make_request(tokens: tuple[int, ...], choices: Choices, reach: Reach, *, opens_thinking: bool, calls_tools: bool) -> Request:
+    """The engine's request for a prompt. Raises ContextLengthError."""
+    rope = reach.rope(len(tokens))
+    seed = choices.sampling.seed
+    return Request(
+        prompt=tokens,
+        n_ctx=min(reach.n_ctx, reach.native_ctx) if rope == "native" else reach.n_ctx,
+        rope=rope,
+        opens_thinking=opens_thinking,
+        sampling=choices.sampling,
+        seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
+        max_tokens=choices.answer.max_tokens,
+        n_ctx_yarn=reach.n_ctx if reach.wish == "auto" and reach.longest_ctx > reach.native_ctx else 0,
+        think_tokens=choices.answer.think_tokens,
+        stop=choices.answer.stop,
+        constraint=choices.constraint,
+        calls_tools=calls_tools,
+        stops_repetition=choices.answer.stops_repetition,
+    )
+
+
+def _constraint(options: Mapping[str, Any], tools: Tools | None) -> Constraint | None:
+    schema = options.get("schema")
+    found = {
+        "schema": None if schema is None else Constraint("json_schema", json.dumps(schema)),
+        "constraint": options.get("constraint"),
+        "tool_choice": tool_constraint(tools or (), options.get("tool_choice")),
+    }
+    given = [name for name, constraint in found.items() if constraint is not None]
+    if len(given) > 1:
+        raise SettingsError(f"{' and '.join(given)} are both given.", hint="An answer can follow one of them.")
+    return found[given[0]] if given else None
