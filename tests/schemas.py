@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import jsonschema
+
 from qwq_local.backend import BatchToken, Constraint
 from qwq_local.llama import LlamaBackend
 from qwq_local.loading import context_shape
@@ -53,7 +55,7 @@ def _schema(rng: random.Random, depth: int) -> Schema:
 
 
 def _scalar(rng: random.Random) -> Schema:
-    return {"type": rng.choice(["boolean", "null", "integer", "number", "string", ["string", "null"], ["integer", "boolean"]])}
+    return {"type": rng.choice(["boolean", "null", "integer", "number", "string", ["integer", "null"], ["null", "boolean"]])}
 
 
 def _string(rng: random.Random) -> Schema:
@@ -161,3 +163,9 @@ def open_writer() -> Writer:
 def schema_constraint(schema: Schema) -> Constraint:
     """The constraint that asks for a schema."""
     return Constraint("json_schema", json.dumps(schema, ensure_ascii=False))
+
+
+def validate(schema: Schema, text: str) -> None:
+    """Raise ValueError unless the text is JSON, and jsonschema.ValidationError unless it is valid under the schema."""
+    validator = jsonschema.Draft202012Validator
+    validator(schema, format_checker=validator.FORMAT_CHECKER).validate(json.loads(text))
