@@ -20,7 +20,8 @@ import pytest
 from qwq_local.engine import Answering, Event, Failed, Finished, Request, Stream, Supervisor, Thinking, Worker
 from qwq_local.engine.backoff import Backoff
 from qwq_local.engine.child import call_apart
-from qwq_local.engine.messages import StartBackend
+from qwq_local.engine.messages import GREETING, StartBackend
+from qwq_local.engine.process import FLAG
 from qwq_local.errors import ContextLengthError, DamagedFileError, DecodeError, LoadError, WorkerDiedError
 from tests import children
 from tests.children import Wire, await_end, await_line
@@ -346,8 +347,8 @@ from tests import children
 supervisor = Supervisor(children.endless)
 stream = supervisor.submit(Request((1,), 4000, seed=1, stops_repetition=False))
 next(stream)
-print("began", flush=True)
 try:
+    print("began", flush=True)
     for _ in range(10**9):
         next(supervisor.submit(Request((1,), 4000, seed=1)))
 except KeyboardInterrupt:
@@ -548,6 +549,11 @@ def test_a_frozen_app_becomes_the_process_where_it_is_asked_to(tmp_path: Path) -
     )
     app.chmod(0o755)
     assert run(str(app)) == "begin\nstop\n"
+
+
+def test_qwq_itself_may_be_frozen() -> None:
+    code = "import sys; sys.frozen = True; from qwq_local.cli import main; main()"
+    assert run(sys.executable, "-c", code, FLAG, stdin=subprocess.DEVNULL) == GREETING.decode()
 
 
 # One call in a process of its own

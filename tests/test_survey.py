@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,13 @@ def test_measured_by_predicted_is_kept_for_the_next_plan(use: Callable[[FakeMete
     after, corrections = this_machine([Q4], PlanWish(), [])
     assert corrections == {"cpu": pytest.approx(0.5)}
     assert after.cpu_rates == before.cpu_rates
+
+
+def test_an_expectation_crosses_from_process_to_process() -> None:
+    expected = expect(candidate(), SERVER, "cpu")
+    assert expected is not None
+    crossed = pickle.loads(pickle.dumps(expected))  # noqa: S301 - our own bytes
+    assert crossed.predict(100) == expected.predict(100)
 
 
 def test_a_longer_context_is_expected_to_be_slower() -> None:
