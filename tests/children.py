@@ -14,7 +14,6 @@ from typing import Any, Final, Self
 from qwq_local.backend import Backend, BatchToken, Rope
 from qwq_local.engine.engine import Engine, JobEvent
 from qwq_local.errors import DamagedFileError
-from qwq_local.llama._library import ggml_base
 from tests.fakes import FakeBackend
 from tests.waiting import WAIT_SECONDS
 
@@ -160,6 +159,8 @@ class SpyEngine(Engine):
 
 def fail_an_assertion() -> None:
     """Ends this process as ggml does where one of its assertions fails."""
+    from qwq_local.llama._library import ggml_base  # here, since it takes a child a tenth of a second to import
+
     base = ggml_base({"ggml_abort": (None, [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p])})
     base.ggml_abort(b"ggml.c", 123, b"GGML_ASSERT(n_dims >= 1) failed")
 
