@@ -204,7 +204,7 @@ def test_an_answer_is_the_same_alone_and_in_company(plans: list[Plan], shape: Sh
 
 @given(UNDISTURBED, SHAPES)
 def test_requests_are_admitted_in_the_order_in_which_they_came(plans: list[Plan], shape: Shape) -> None:
-    marked = [replace(plan, prompt=(100 + seed, *plan.prompt), reply=(), n_ctx=64) for seed, plan in enumerate(plans)]
+    marked = [replace(plan, prompt=(100 + seed, *plan.prompt), reply=(), n_ctx=64, think_tokens=None) for seed, plan in enumerate(plans)]
     backend = backend_for(marked, **(shape | {"n_ctx": 64}))
     run(backend, marked)
     begun = [entry.token - 100 for batch in backend.batches for entry in batch if entry.position == 0]
