@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
+from benchmarks.grading import answer_text
 from benchmarks.report import Table
 from qwq_convert.pipeline import Choices, convert
 from qwq_local import card
@@ -176,8 +177,8 @@ def show_logits(path: Path, cases: Sequence[Case], reference: Reference) -> Tabl
 def show_accuracy(problems: Sequence[Problem], reference: Reference, exact: QwQ, demo: QwQ) -> Table:
     """The table of right answers by task."""
     systems: dict[str, Callable[[int, Problem], str]] = {
-        "demo (Q8_0)": lambda i, p: demo.chat(p.messages, tools=p.tools, seed=i).content,
-        "F32": lambda i, p: exact.chat(p.messages, tools=p.tools, seed=i).content,
+        "demo (Q8_0)": lambda i, p: answer_text(demo.chat(p.messages, tools=p.tools, seed=i)),
+        "F32": lambda i, p: answer_text(exact.chat(p.messages, tools=p.tools, seed=i)),
         "transformers": lambda _, p: reference_answer(reference, exact, p),
     }
     right = {name: accuracy(problems, answer)[0] for name, answer in systems.items()}

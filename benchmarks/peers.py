@@ -1,4 +1,4 @@
-"""The programs that ours is measured against: llama.cpp's own server, and llama-cpp-python's, on loopback; only token ids are sent."""
+"""What ours is measured against: llama.cpp's own server, and llama-cpp-python's, on loopback."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ SAMPLING: Final = {"temperature": card.TEMPERATURE, "top_p": card.TOP_P, "top_k"
 
 @dataclass(frozen=True)
 class Peer:
-    """A server that answers at `url`; `path` takes a completion of token ids."""
+    """A server that answers at `url`; `path` takes a completion of token ids, or of as many letters where it `takes_text` only."""
 
     url: str
     path: str
+    takes_text: bool = False
 
     def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
         """Send one request and wait for the whole answer."""
@@ -55,7 +56,8 @@ class Peer:
 
     def _body(self, prompt: Sequence[int], n_tokens: int) -> dict[str, Any]:
         lengths = {"n_predict": n_tokens, "max_tokens": n_tokens, "ignore_eos": True, "cache_prompt": True}
-        return {"prompt": list(prompt), "samplers": ["top_k", "top_p", "temperature"], **lengths, **SAMPLING}
+        content = "".join(chr(ord("a") + token % 26) for token in prompt) if self.takes_text else list(prompt)
+        return {"prompt": content, "samplers": ["top_k", "top_p", "temperature"], **lengths, **SAMPLING}
 
     def _open(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - an open answer
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
@@ -75,7 +77,7 @@ def python_server(model: Path, n_ctx: int) -> Iterator[Peer]:
     """llama-cpp-python's own server, which has one sequence."""
     flags = ["--model", model, "--n_ctx", n_ctx, "--n_threads", 2, "--n_threads_batch", 2, "--n_batch", 512, "--flash_attn", "true"]
     with _running([sys.executable, "-m", "llama_cpp.server", *flags], "/v1/models") as url:
-        yield Peer(url, "/v1/completions")
+        yield Peer(url, "/v1/completions", takes_text=True)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.grading import is_right
 from benchmarks.report import Table
 from qwq_convert.pipeline import Choices, convert
 from qwq_local.backend import BatchToken
@@ -83,7 +84,7 @@ def texts_of(path: Path, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
 def accuracy(path: Path, problems: Sequence[Problem]) -> float:
     """Share of problems answered exactly, at the default sampling."""
     with QwQ.load(str(path)) as qwq:
-        right = [qwq.chat(p.messages, tools=p.tools, seed=i, max_tokens=300).content == p.answer for i, p in enumerate(problems)]
+        right = [is_right(qwq.chat(p.messages, tools=p.tools, seed=i, max_tokens=300), p) for i, p in enumerate(problems)]
     return sum(right) / len(right)
 
 

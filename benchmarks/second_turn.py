@@ -10,14 +10,21 @@ no use. Ours has read the answer again in the meantime. After a restart ours has
 from __future__ import annotations
 
 import random
+import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers import Peer
+import click
+
+from benchmarks.peers import Peer, llama_server
+from benchmarks.report import Table
+from benchmarks.synthetic import write_model
+from benchmarks.throughput import SHAPES
 from qwq_local.engine import Engine, EngineSettings, PrefixShelf, Request, Worker
 from qwq_local.llama import ContextShape, LlamaBackend
 
@@ -52,9 +59,9 @@ def our_wait(worker: Worker, prompt: Sequence[int], n_tokens: int) -> float:
     return first
 
 
-def until_idle(worker: Worker) -> None:
-    """Let what is read ahead be read, as while a person reads the answer."""
-    while worker.snapshot().reading_ahead:
+def until_read(worker: Worker, n_tokens: int) -> None:
+    """Let so many tokens be read ahead, as while a person reads the answer."""
+    while worker.snapshot().used_cells < n_tokens or worker.snapshot().reading_ahead:
         time.sleep(0.01)
 
 
@@ -70,24 +77,59 @@ def measure_ours(path: Path, chats: Sequence[Chat], shelf: PrefixShelf) -> tuple
         with closing(start()) as worker:
             our_wait(worker, chat.first, N_THOUGHT + N_ANSWER)
             worker.preread(chat.history, "native")
-            until_idle(worker)
+            until_read(worker, len(chat.history))
             warm.append(our_wait(worker, chat.second, 4))
         with closing(start()) as worker:
             restarted.append(our_wait(worker, (*chat.second[:-N_QUESTION], *reversed(chat.second[-N_QUESTION:])), 4))
     return warm, restarted
 
 
-def measure_theirs(start: Callable[[], Peer], chats: Sequence[Chat]) -> tuple[list[float], list[float], list[float]]:
+def measure_theirs(
+    start: Callable[[], AbstractContextManager[Peer]], chats: Sequence[Chat]
+) -> tuple[list[float], list[float], list[float]]:
     """The same of llama.cpp's server, and after a restart without a saved slot."""
     warm, restarted, cold = [], [], []
     for chat in chats:
-        with start() as peer:  # type: ignore[attr-defined]
+        with start() as peer:
             peer.first_token_seconds(chat.first, N_THOUGHT + N_ANSWER)
             warm.append(peer.first_token_seconds(chat.second, 4))
             peer.post("/slots/0?action=save", {"filename": SAVED})
-        with start() as peer:  # type: ignore[attr-defined]
+        with start() as peer:
             peer.post("/slots/0?action=restore", {"filename": SAVED})
             restarted.append(peer.first_token_seconds((*chat.second[:-N_QUESTION], *reversed(chat.second[-N_QUESTION:])), 4))
-        with start() as peer:  # type: ignore[attr-defined]
+        with start() as peer:
             cold.append(peer.first_token_seconds(chat.second, 4))
     return warm, restarted, cold
+
+
+@click.command()
+@click.argument("server", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="0.5B", show_default=True)
+@click.option("--quant", "quantization", default="F16", show_default=True)
+@click.option("--prompt", "n_prompt", default=4000, show_default=True, help="Tokens of the first turn.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False))
+def main(*, server: Path, shape: str, quantization: str, n_prompt: int, rounds: int, json_path: str | None) -> None:
+    """Measure both."""
+    rng = random.Random(5)
+    chats = [new_chat(rng, n_prompt) for _ in range(rounds)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / f"{shape}-{quantization}.gguf"
+        write_model(path, SHAPES[shape], quantization)
+        ours = measure_ours(path, chats, PrefixShelf(folder / "shelf", 2**32))
+        theirs = measure_theirs(lambda: llama_server(server, path, 1, N_CTX, "--no-repack", "--slot-save-path", folder), chats)
+    title = f"seconds to the first token of the second turn, {shape} {quantization}, first turn {n_prompt} + {N_THOUGHT + N_ANSWER} tokens"
+    table = Table(title, ["when", "ours", "llama-server", "ours / llama-server"])
+    for when, our, their in (
+        ("in the same life", ours[0], theirs[0]),
+        ("after a restart, both with what they saved", ours[1], theirs[1]),
+        ("after a restart, llama-server without a saved slot", ours[1], theirs[2]),
+    ):
+        ratio = statistics.median(a / b for a, b in zip(our, their, strict=True))
+        table.add(when, statistics.median(our), statistics.median(their), ratio)
+    table.show(json_path)
+
+
+if __name__ == "__main__":
+    main()

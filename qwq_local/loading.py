@@ -26,10 +26,12 @@ from qwq_local.settings import N_IDLE, KvType, LoadSettings
 from qwq_local.survey import Expectation, expect, known_machine, see_devices
 
 N_BATCH = 512
-SPILL_BYTES = 2**30
-"""Host memory for what had to leave the KV cache."""
+SPILL_SHARE, MOST_SPILL_BYTES = 8, 8 * 2**30
+"""The part of the free RAM that may hold what had to leave the KV cache, and the most of it."""
 SHELF_BYTES = 4 * 2**30
 """Disk for the chats of one model."""
+CLOSING_SECONDS, SHELVING_SECONDS = 5.0, 60.0
+"""How long a process has to close: without writing chats to disk, and with it."""
 
 Made = TypeVar("Made")
 
@@ -153,7 +155,14 @@ def engine_settings(plan: LoadPlan, settings: LoadSettings, serving: Serving) ->
         kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, plan.placement.kv_type, cpu_build())
         key = hashlib.sha256(repr(kept_for).encode()).hexdigest()[:16]
         shelf = PrefixShelf(find_folders().cache / "chats" / key, SHELF_BYTES)
-    return EngineSettings(settings.n_parallel, spill_bytes=SPILL_BYTES, shelf=shelf)
+    return EngineSettings(settings.n_parallel, spill_bytes=_spill_bytes(), shelf=shelf)
+
+
+def _spill_bytes() -> int:
+    try:
+        return min(MOST_SPILL_BYTES, hardware.ram_bytes()[1] // SPILL_SHARE)
+    except OSError:  # nobody knows what is free: then nothing is taken
+        return 0
 
 
 def _make_engine(settings: EngineSettings, backend: Backend) -> Engine:
@@ -192,6 +201,7 @@ def open_in_process(name: str | None, settings: LoadSettings, on_progress: Progr
             partial(open_backend, plan, _first_rope(settings)),
             make_engine=partial(_make_engine, engine_settings(plan, settings, serving)),
             idle_seconds=serving.idle_seconds,
+            grace_seconds=SHELVING_SECONDS if serving.keeps_chats else CLOSING_SECONDS,
         )
         stack.callback(supervisor.close)
         supervisor.load(on_progress)

@@ -54,6 +54,7 @@ class KvCache:
         self._new_cells = count()
         self._sharers: Counter[int] = Counter()
         self._n_used = 0
+        self._token_bytes = 0.0
         self.n_reused_tokens = 0
 
     @property
@@ -211,8 +212,10 @@ class KvCache:
 
     def _evict(self) -> None:
         sequence, held = self._idle.popitem(last=False)
-        if self._spill_bytes and len(held.tokens) >= LEAST_SPILLED:
-            self._spill(SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(sequence)))
+        if len(held.tokens) >= LEAST_SPILLED and len(held.tokens) * self._token_bytes < self._spill_bytes:
+            prefix = SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(sequence))
+            self._token_bytes = len(prefix.state) / len(held.tokens)
+            self._spill(prefix)
         self._drop(sequence, held)
 
     def _spill(self, prefix: SavedPrefix) -> None:
