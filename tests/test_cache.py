@@ -115,6 +115,16 @@ def test_an_idle_sequence_that_is_all_prefix_is_continued_in_place() -> None:
     assert cache.n_used == 41
 
 
+@pytest.mark.parametrize(("n_new", "n_read"), [(1, 1), (7, 7), (8, 64), (40, 64), (63, 64), (64, 64), (100, 100)])
+def test_behind_a_long_prefix_no_batch_is_read_that_is_slower_than_a_larger_one(n_new: int, n_read: int) -> None:
+    cache, backend = cache_of(n_ctx=4000, n_batch=4000)
+    chat = [i % 251 for i in range(1500)]
+    cache.retire(read(cache, backend, chat)[0])
+    _, n_held = read(cache, backend, [*chat, *[255] * n_new])
+    assert 1500 + n_new - n_held == n_read
+    assert cache.n_used == 1500 + n_new, "nothing stands twice"
+
+
 def test_the_last_token_is_always_read_anew_for_its_logits() -> None:
     cache, backend = cache_of()
     cache.retire(read(cache, backend, CHAT)[0])

@@ -103,7 +103,7 @@ def test_asking_for_the_answer_while_it_is_given_changes_nothing() -> None:
 @pytest.mark.parametrize("period", [1, 7, 100])
 def test_a_thought_that_goes_round_is_closed_and_answered_from(period: int) -> None:
     cycle = ENDLESS_THOUGHT[:period]
-    n_until_seen = period + max(96, 3 * period)
+    n_until_seen = period + max(250, 3 * period)
     reply = [*b"so: ", *(cycle[i % period] for i in range(n_until_seen)), *b"answer", IM_END]
     engine, backend = engine_for(reply)
     [events] = run(engine, REQUEST)
@@ -117,7 +117,7 @@ def test_an_answer_that_goes_round_is_ended_for_that() -> None:
     engine, _ = engine_for([END_THINK, *b"ha" * 1000])
     [events] = run(engine, REQUEST)
     assert end(events).reason == "repetition"
-    assert 90 < len(texts(events)[1]) < 110
+    assert 240 < len(texts(events)[1]) < 260
 
 
 def test_circles_are_left_alone_where_that_is_asked_for() -> None:

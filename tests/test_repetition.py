@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -9,13 +10,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qwq_local.engine.repetition import LEAST_RUN, LONGEST_PERIOD, RepetitionDetector
+from qwq_local.engine.repetition import FEW_TOKENS, LONGEST_PERIOD, CycleDetector, MonotonyDetector, RepetitionDetector
 from qwq_local.runtime import QwQ
 from tests.nano import tasks
 
+LEAST_RUN = 96
 
-def found_at(tokens: Sequence[int]) -> list[int]:
-    detector = RepetitionDetector()
+
+def found_at(tokens: Sequence[int], detector: CycleDetector | MonotonyDetector | RepetitionDetector | None = None) -> list[int]:
+    detector = detector or CycleDetector(LEAST_RUN)
     return [i for i, token in enumerate(tokens) if detector.push(token)]
 
 
@@ -74,8 +77,22 @@ def test_reasoning_answers_and_tables_are_no_repetition(demo: QwQ) -> None:
     prose = "\n\n".join(f"{problem.messages[-1]['content']}\n{problem.reasoning}\n{problem.answer}" for problem in problems)
     rows = ",\n".join(f'  {{"id": {i}, "city": "{tasks.CITIES[i % 20]}", "ok": true, "tags": ["a", "b"]}}' for i in range(200))
     table = "\n".join(f"| {i} | {i * i} | yes |" for i in range(300))
-    for text in (prose, f"[\n{rows}\n]", table):
+    for text, n_ctx in itertools.product((prose, f"[\n{rows}\n]", table), (512, 2048, 32_768)):
         tokens = demo._vocabulary.tokenize(text)
         assert len(tokens) > 3000
-        assert found_at(tokens) == []
-    assert found_at(demo._vocabulary.tokenize("Wait, let me check that again.\n" * 20))
+        assert found_at(tokens, RepetitionDetector(n_ctx)) == []
+    assert found_at(demo._vocabulary.tokenize("Wait, let me check that again.\n" * 20), RepetitionDetector(512))
+
+
+@given(st.lists(st.integers(0, 12), max_size=120), st.integers(8, 20))
+def test_the_same_few_tokens_are_told_of_as_by_hand(tokens: list[int], n_window: int) -> None:
+    due = [i for i in range(n_window - 1, len(tokens)) if len(set(tokens[i - n_window + 1 : i + 1])) <= FEW_TOKENS]
+    assert found_at(tokens, MonotonyDetector(n_window)) == due
+
+
+@pytest.mark.parametrize(("n_ctx", "n_cycle", "n_few"), [(512, 32, 128), (2048, 128, 512), (32_768, 256, 4096), (131_072, 256, 4096)])
+def test_more_must_come_where_there_is_more_room(n_ctx: int, n_cycle: int, n_few: int) -> None:
+    assert found_at([7] * (n_cycle + 1), RepetitionDetector(n_ctx)) == [n_cycle]
+    rng = random.Random(1)
+    few = [rng.randrange(4) for _ in range(n_few)]
+    assert found_at(few, RepetitionDetector(n_ctx))[-1:] == [n_few - 1]

@@ -19,6 +19,9 @@ from qwq_local.errors import DecodeError
 COMPARED_AT_ONCE: Final = 256
 LEAST_SPILLED: Final = 32
 """Tokens; fewer are read again as fast as they are restored."""
+TILE, FEW, LONG = 64, 8, 1024
+"""llama.cpp's flash attention on the CPU takes 64 tokens at a time; from FEW to there it takes them one by one, six times slower
+(ggml_compute_forward_flash_attn_ext, ggml/src/ggml-cpu/ops.cpp). Behind a LONG prefix it pays to read some of that again."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class KvCache:
             sequence, n_held = restored
         else:
             source, n_held = self._best(tokens)
-            sequence = self._continue(source) if self._is_wholly(source, n_held) else self._share(source, n_held)
+            sequence = self._continue(source, n_held) if self._is_nearly(source, n_held) else self._share(source, n_held)
         self.n_reused_tokens += n_held
         return sequence, n_held
 
@@ -154,24 +157,25 @@ class KvCache:
         yield from self._idle.items()
 
     def _best(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """The sequence that holds most of `tokens`, and how many of them: all but the last at most. -1 and 0 where none holds any."""
-        lengths = {i: min(len(tokens) - 1, common_prefix(held.tokens, tokens)) for i, held in self._sequences()}
+        """The sequence that holds most of `tokens`, and how many of them are best taken over. -1 and 0 where none holds any."""
+        lengths = {i: _usable(common_prefix(held.tokens, tokens), len(tokens)) for i, held in self._sequences()}
         best = max(lengths, key=lambda i: lengths[i], default=-1)
         return (best, lengths[best]) if lengths.get(best) else (-1, 0)
 
-    def _is_wholly(self, sequence: int, n_tokens: int) -> bool:
-        """Whether an idle sequence has no more than these first tokens."""
-        return sequence in self._idle and len(self._idle[sequence].tokens) == n_tokens
+    def _is_nearly(self, sequence: int, n_tokens: int) -> bool:
+        """Whether an idle sequence has little more than these first tokens, and nothing that another might begin as."""
+        return sequence in self._idle and 0 <= len(self._idle[sequence].tokens) - n_tokens < (TILE if n_tokens >= LONG else 1)
 
-    def _continue(self, sequence: int) -> int:
-        self._live[sequence] = self._idle.pop(sequence)
+    def _continue(self, sequence: int, n_tokens: int) -> int:
+        self._live[sequence] = held = self._idle.pop(sequence)
+        self._cut(sequence, held, n_tokens)
         return sequence
 
     def _restore(self, tokens: Sequence[int], n_held: int) -> tuple[int, int] | None:
         """The spilled prefix that holds most of `tokens`, brought back; None where none holds more than `n_held`."""
         found, n_most = None, n_held
         for key in self._spilled:
-            if key[0] == self._backend.rope and (n := min(len(tokens) - 1, common_prefix(key[1], tokens))) > n_most:
+            if key[0] == self._backend.rope and (n := _usable(common_prefix(key[1], tokens), len(tokens))) > n_most:
                 found, n_most = key, n
         if found is None or not self.make_room(len(found[1])):
             return None
@@ -192,8 +196,7 @@ class KvCache:
     def _share(self, source: int, n_tokens: int) -> int:
         """A live sequence in the cells of the first tokens of another."""
         if not self._free and [*self._idle] == [source]:  # the only one that could go is the one to begin as
-            self._cut(source, self._idle[source], n_tokens)
-            return self._continue(source)
+            return self._continue(source, n_tokens)
         if source in self._idle:
             self._idle.move_to_end(source)
         sequence = self._take_sequence()
@@ -237,6 +240,12 @@ class KvCache:
                 del self._sharers[cell]
                 self._n_used -= 1
         del held.tokens[n_tokens:], held.cells[n_tokens:]
+
+
+def _usable(n_held: int, n_tokens: int) -> int:
+    """How many of a prompt's tokens are best taken over, of those that are held: all but the last at most, which must be read anew."""
+    n_unread = max(1, n_tokens - n_held)
+    return n_tokens - (TILE if n_held >= LONG and FEW <= n_unread < TILE else n_unread)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -25,7 +25,7 @@ class Reply:
         self._vocabulary = vocabulary
         self._markers = markers
         self._transcript = Transcript(markers, opens_thinking=request.opens_thinking, stop=request.stop, calls_tools=request.calls_tools)
-        self._repetition = RepetitionDetector()
+        self._repetition = RepetitionDetector(self._request.n_ctx)
         self._is_constrained = False
         self._n_thought = 0
         self._events: list[Event] = []
@@ -62,7 +62,7 @@ class Reply:
             return
         self._events.append(ThoughtClosed(why))
         self._put(self._markers.closing if self.n_written else (self._markers.end, *self._markers.gap))
-        self._repetition = RepetitionDetector()
+        self._repetition = RepetitionDetector(self._request.n_ctx)
         self._constrain()
 
     def take_tokens(self) -> list[int]:
