@@ -22,7 +22,9 @@ import click
 from benchmarks.report import Table
 from benchmarks.synthetic import write_model
 from qwq_local import QwQ
+from qwq_local.llama import list_devices
 from qwq_local.loading import plan_load
+from qwq_local.models.measured import ENOUGH_ROUNDS
 from qwq_local.models.memory import tensor_bytes_of, tensor_types_of
 from qwq_local.models.offers import METADATA_BYTES, offer_of_file, offer_to_pull
 from qwq_local.models.plan import Offer, PlanWish, make_plan
@@ -30,7 +32,7 @@ from qwq_local.models.shape import QWQ_32B, ModelShape
 from qwq_local.models.speed import tokens_per_second
 from qwq_local.quants.quality import OFFERED
 from qwq_local.settings import LoadSettings
-from qwq_local.survey import this_machine
+from qwq_local.survey import known_machine, this_machine
 
 MIB: Final = 2**20
 PROMPT: Final = "word " * 600
@@ -95,7 +97,7 @@ def largest_that_fits(shape: ModelShape) -> str:
 def run(path: Path, quantization: str, n_tokens: int) -> Outcome:
     """Plan for the file, load it and let it answer, in this process."""
     offer = offer_of_file([path], quantization, path.name, QWQ_32B.native_ctx)
-    machine, _ = this_machine([offer], PlanWish())
+    machine, _ = known_machine(list_devices())
     plan = plan_load(str(path), LoadSettings())
     before = resident()
     with QwQ.load(str(path)) as qwq:
@@ -151,6 +153,9 @@ def show(name: str, outcome: Outcome, json_path: Path | None) -> None:
 
 def measure(shape: ModelShape, quantization: str, folder: Path, n_tokens: int, json_path: Path | None) -> None:
     """Make the file, load it apart, show what came of it."""
+    machine = [this_machine([offer_of(shape, quantization)], PlanWish())[0] for _ in range(ENOUGH_ROUNDS)][-1]
+    if not machine.cpu_rates:
+        raise click.ClickException(machine.notes[0])
     path = folder / f"{shape.n_layers}-layers-{quantization}.gguf"
     if not path.exists():
         write_model(path, shape, quantization)

@@ -14,7 +14,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,7 @@ from qwq_local import QwQ
 from qwq_local.llama import CpuMeter, list_devices
 from qwq_local.models import hardware, measured, nvidia
 from qwq_local.models.machine import Machine
+from qwq_local.models.measured import Measurements
 from qwq_local.models.memory import tensor_types_of
 from qwq_local.models.offers import offer_of_file
 from qwq_local.models.plan import PlanWish, consider
@@ -59,17 +62,23 @@ def predict(path: Path, quantization: str, machine: Machine) -> float:
     return tokens_per_second(placement, offer.tensors, offer.types, machine, n_filled=N_TOKENS)
 
 
-def find_machine(quantization: str, folder: Path) -> Machine:
-    """This machine, its CPU measured as often as the plan does it before it believes the best. Raises ClickException where it is busy."""
-    n_threads = hardware.usable_cores()
+def measure_cpu(quantization: str) -> Measurements:
+    """The CPU's rates for these models, measured as often as the plan does it before it believes them; none where the CPU is busy."""
     wanted: set[measured.Work] = {F32, "f16", *(each for shape in SHAPES for each in tensor_types_of(shape, quantization).values())}
     with tempfile.TemporaryDirectory() as kept:
-        rounds = [measured.measure(Path(kept), "this", wanted, partial(CpuMeter, n_threads)) for _ in range(measured.ENOUGH_ROUNDS)]
-    found = rounds[-1]
-    if not found.rates:
+        meter = partial(CpuMeter, hardware.usable_cores())
+        return [measured.measure(Path(kept), "this", wanted, meter) for _ in range(measured.ENOUGH_ROUNDS)][-1]
+
+
+def find_machine(quantization: str, folder: Path) -> Machine:
+    """This machine with its CPU's rates. Raises ClickException where it is busy."""
+    # In a process of its own: where OpenMP has had more threads than cores, and be it one after the other, it waits more slowly.
+    with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+        rates = apart.submit(measure_cpu, quantization).result().cpu_rates
+    if not rates:
         raise click.ClickException("Other programs keep the CPU busy.")
-    print(f"{n_threads} cores, GB/s: " + ", ".join(f"{name} {rate / 1e9:.1f}" for name, rate in found.cpu_rates.items()))
-    return hardware.find_machine(list_devices(), found.cpu_rates, folder, cpu=hardware.cpu_name(), cards=nvidia.ask())
+    print(f"{hardware.usable_cores()} cores, GB/s: " + ", ".join(f"{name} {rate / 1e9:.1f}" for name, rate in rates.items()))
+    return hardware.find_machine(list_devices(), rates, folder, cpu=hardware.cpu_name(), cards=nvidia.ask())
 
 
 def show(rows: Sequence[tuple[str, float, float, float]], json_path: Path | None) -> None:

@@ -15,7 +15,7 @@ from qwq_local.errors import LoadError
 from qwq_local.models import measured
 from qwq_local.models.bandwidth import TYPICAL_RAM_BANDWIDTH
 from qwq_local.models.machine import GIB, Machine
-from qwq_local.models.measured import Measurements, Rate
+from qwq_local.models.measured import Measurements
 from qwq_local.models.offers import offer_to_pull
 from qwq_local.models.plan import Candidate, PlanWish, consider
 from qwq_local.quants import TENSOR_TYPES
@@ -149,7 +149,7 @@ def test_an_answer_that_would_teach_nothing_is_not_learnt_from(found: Candidate,
 
 @pytest.mark.parametrize(("n_tokens", "seconds"), [(31, 10.0), (0, 1.0), (100, 0.0), (100, -1.0), (100, 1e9), (100, 1e-9)])
 def test_too_short_an_answer_or_too_odd_a_speed_teaches_nothing(cache: Path, n_tokens: int, seconds: float) -> None:
-    kept = Measurements("cpu", {"F32": Rate(30e9, 5)}, {"cpu": (0.9,)})
+    kept = Measurements("cpu", {"F32": (30e9,)}, {"cpu": (0.9,)})
     measured.write(cache, kept)
     Expectation(cache, "cpu", "cpu", lambda _: 2.0).learn(n_tokens, seconds, 100)
     assert measured.read(cache, "cpu") == kept

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import statistics
-import sys
 import time
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -33,10 +34,9 @@ FILLING: Final = 1
 
 MEASURE_SECONDS: Final = 0.015
 LEAST_TIMES: Final = 3
-LOST_CORES: Final = 0.5
-"""With more of them gone to other programs, all is as slow as the thread that has to wait; waiting for each other they run too."""
-TELLS_CPU_TIME: Final = sys.platform != "win32"
-"""Windows counts it in steps longer than what is measured."""
+MOST_WAITING: Final = 0.05
+"""Of the time, for all threads together: while one of them has no core the others wait for it, and a product takes ten times as long."""
+THREADS: Final = Path("/proc/self/task")
 
 GGML_STATUS_SUCCESS: Final = 0
 """`enum ggml_status` (ggml/include/ggml.h)."""
@@ -56,15 +56,14 @@ class CpuMeter:
         lib.ggml_backend_buffer_clear(self._memory, FILLING)
         self._start = lib.ggml_backend_buffer_get_base(self._memory)
         self._used_bytes = 0
-        self._n_threads = n_threads
-        self._seconds = self._cpu_seconds = 0.0
+        self._seconds = self._waiting_seconds = 0.0
         self._backend = lib.ggml_backend_dev_init(cpu_device(), None)
         cpu_function(b"ggml_backend_set_n_threads", None, ctypes.c_void_p, ctypes.c_int)(self._backend, n_threads)
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether other programs needed the cores meanwhile, so that the rates are too low."""
-        return TELLS_CPU_TIME and self._cpu_seconds < (self._n_threads - LOST_CORES) * self._seconds
+        """Whether other programs needed the cores meanwhile, so that the rates are too low. Only Linux tells."""
+        return self._waiting_seconds > MOST_WAITING * self._seconds
 
     def weights_rate(self, tensor_type: TensorType) -> float:
         """Bytes a second of weights of this type, as many as a file has of them, in rows of QwQ-32B's length."""
@@ -76,24 +75,25 @@ class CpuMeter:
 
     def _rate(self, work: _Work) -> float:
         """By the median of some times: the best shows the clock of a moment, which does not last."""
+        waited_before = _waiting_seconds()
         try:
             seconds: list[float] = []
             while len(seconds) < LEAST_TIMES or sum(seconds) < MEASURE_SECONDS:
                 seconds.append(self._time(work))
         finally:
             work.close()
+        self._seconds += sum(seconds)
+        self._waiting_seconds += _waiting_seconds() - waited_before
         return work.read_bytes / statistics.median(seconds)
 
     def _time(self, work: _Work) -> float:
         for read in work.inputs:
             read.move(self._next(read.memory_bytes))
-        started_at, cpu_started_at = time.perf_counter(), time.process_time()
+        started_at = time.perf_counter()
         status = _functions().ggml_backend_graph_compute(self._backend, work.graph)
         seconds = time.perf_counter() - started_at
         if status != GGML_STATUS_SUCCESS:
             raise LoadError(f"llama.cpp could not compute: status {status}.", hint="Close other programs.")
-        self._cpu_seconds += time.process_time() - cpu_started_at
-        self._seconds += seconds
         return seconds
 
     def _next(self, n_bytes: int) -> int:
@@ -114,6 +114,15 @@ class CpuMeter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _waiting_seconds() -> float:
+    """How long the threads of this process were ready to run and had no core (Linux, Documentation/scheduler/sched-stats.rst)."""
+    waited = 0
+    for path in THREADS.glob("*/schedstat"):
+        with suppress(OSError):  # a thread that ended meanwhile
+            waited += int(path.read_text().split()[1])
+    return waited / 1e9
 
 
 class _Input(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from qwq_local.models.machine import rate_name
 from qwq_local.quants import TensorType
@@ -17,19 +17,12 @@ from qwq_local.settings import KvType
 
 FILE_NAME: Final = "hardware.json"
 ENOUGH_ROUNDS: Final = 5
-"""One measurement may meet a slow moment, which only makes it too low; after so many the best is believed."""
-SURPRISE: Final = 1.1
-"""A rate that rises by more was wrong before, and so was what was predicted from it."""
+"""One measurement may meet a slow moment, or a fast one that does not last; the median of so many is believed."""
+SURPRISE: Final = 0.1
+"""A rate that turns out to differ by more was wrong before, and so was what was predicted from it."""
 KEPT_RATIOS: Final = 9
 LEAST_RATIO, MOST_RATIO = 0.05, 5.0
 """What lies outside says more about the moment than about the machine."""
-
-
-class Rate(NamedTuple):
-    """Bytes a second, the best of so many measurements."""
-
-    bytes_a_second: float
-    rounds: int
 
 
 class RateMeter(Protocol):
@@ -58,17 +51,17 @@ Work: TypeAlias = TensorType | KvType
 class Measurements:
     """Of the processor called `cpu`, with its threads and what computes on it.
 
-    `rates` are by `machine.rate_name`; `ratios` are measured / predicted speed by `Placement.kind`.
+    `rates` are bytes a second by `machine.rate_name`, `ratios` measured / predicted speed by `Placement.kind`; the oldest come first.
     """
 
     cpu: str
-    rates: Mapping[str, Rate] = field(default_factory=dict)
+    rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     ratios: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def cpu_rates(self) -> dict[str, float]:
         """Bytes a second, for `Machine.cpu_rates`."""
-        return {name: rate.bytes_a_second for name, rate in self.rates.items()}
+        return {name: statistics.median(found) for name, found in self.rates.items() if found}
 
     @property
     def corrections(self) -> dict[str, float]:
@@ -80,14 +73,13 @@ def read(folder: Path, cpu: str) -> Measurements:
     """What is kept for this processor; nothing where the file is missing, damaged or of another machine."""
     try:
         said: Any = json.loads((folder / FILE_NAME).read_text("utf-8"))
-        rates = {str(name): Rate(float(rate), int(rounds)) for name, (rate, rounds) in said["rates"].items()}
-        ratios = {str(kind): tuple(float(ratio) for ratio in found) for kind, found in said["ratios"].items()}
+        rates, ratios = ({str(key): tuple(map(float, found)) for key, found in said[part].items()} for part in ("rates", "ratios"))
         is_sound = (
             said["cpu"] == cpu
-            and all(math.isfinite(rate) and rate > 0 for rate, _ in rates.values())
+            and all(0 < rate < math.inf for found in rates.values() for rate in found)
             and all(LEAST_RATIO <= ratio <= MOST_RATIO for found in ratios.values() for ratio in found)
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Measurements(cpu)
     return Measurements(cpu, rates, ratios) if is_sound else Measurements(cpu)
 
@@ -113,10 +105,11 @@ def with_ratio(measurements: Measurements, kind: str, ratio: float) -> Measureme
 
 
 def with_rate(measurements: Measurements, name: str, bytes_a_second: float) -> Measurements:
-    """The same after one more measurement; where it is a surprise, the ratios to former predictions are forgotten."""
-    best, rounds = measurements.rates.get(name, Rate(0.0, 0))
-    ratios = {} if best and bytes_a_second > SURPRISE * best else measurements.ratios
-    return replace(measurements, rates={**measurements.rates, name: Rate(max(best, bytes_a_second), rounds + 1)}, ratios=ratios)
+    """The same after one more measurement; where that changes much, the ratios to former predictions are forgotten."""
+    before = measurements.rates.get(name, ())
+    after = (*before, bytes_a_second)
+    is_surprise = before and abs(statistics.median(after) / statistics.median(before) - 1) > SURPRISE
+    return replace(measurements, rates={**measurements.rates, name: after}, ratios={} if is_surprise else measurements.ratios)
 
 
 def measure(folder: Path, cpu: str, wanted: Iterable[Work], open_meter: OpenMeter) -> Measurements:
@@ -125,7 +118,7 @@ def measure(folder: Path, cpu: str, wanted: Iterable[Work], open_meter: OpenMete
     What is measured while other programs need the CPU is not kept. Raises what `open_meter` does.
     """
     found = kept = read(folder, cpu)
-    due = [work for work in sorted(set(wanted), key=rate_name) if _rounds(kept, work) < ENOUGH_ROUNDS]
+    due = [work for work in sorted(set(wanted), key=rate_name) if len(kept.rates.get(rate_name(work), ())) < ENOUGH_ROUNDS]
     if not due:
         return kept
     with open_meter() as meter:
@@ -136,7 +129,3 @@ def measure(folder: Path, cpu: str, wanted: Iterable[Work], open_meter: OpenMete
                 return kept
     write(folder, found)
     return found
-
-
-def _rounds(measurements: Measurements, work: Work) -> int:
-    return measurements.rates.get(rate_name(work), Rate(0.0, 0)).rounds
