@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,38 +33,38 @@ def prompts(exact: Path) -> list[tuple[int, ...]]:
         return [qwq.tokenize(qwq.render(problem(rng).messages)) for problem in [letters, addition] * 6]
 
 
-def backend_of(path: Path, n_cells: int, n_sequences: int) -> Iterator[LlamaBackend]:
-    with closing(LlamaBackend(path, ContextShape(N_CTX, 128, n_sequences, 1, "f32", 4.0, N_CTX, n_cells), "native", 0)) as backend:
-        yield backend
+@contextmanager
+def engine_on(path: Path, settings: EngineSettings, n_cells: int = N_CTX, n_sequences: int = 8) -> Iterator[Engine]:
+    shape = ContextShape(N_CTX, 128, n_sequences, 1, "f32", 4.0, N_CTX, n_cells)
+    with closing(LlamaBackend(path, shape, "native", 0)) as backend:
+        yield Engine(backend, settings)
 
 
-def answers(backend: LlamaBackend, prompts: Sequence[tuple[int, ...]], settings: EngineSettings) -> tuple[list[str], Engine]:
+def answers(engine: Engine, prompts: Sequence[tuple[int, ...]]) -> list[str]:
     """What each request was answered, thought and all."""
-    engine = Engine(backend, settings)
     events: dict[int, list[Event]] = {engine.submit(Request(prompt, N_CTX, seed=i, max_tokens=250)): [] for i, prompt in enumerate(prompts)}
     while not engine.is_idle:
         for job_id, event in engine.step():
             events[job_id].append(event)
     assert all(isinstance(found[-1], Finished) for found in events.values())
-    return ["".join(event.text for event in found if isinstance(event, Thinking | Answering)) for found in events.values()], engine
+    return ["".join(event.text for event in found if isinstance(event, Thinking | Answering)) for found in events.values()]
 
 
 @pytest.mark.parametrize("spill_bytes", [0, 2**26])
 def test_a_cache_too_small_for_all_changes_no_answer(exact: Path, prompts: list[tuple[int, ...]], spill_bytes: int) -> None:
-    for backend in backend_of(exact, N_CTX * len(prompts), len(prompts)):
-        alone, _ = answers(backend, prompts, EngineSettings(n_parallel=1))
-    for backend in backend_of(exact, N_CTX, 8):
-        together, engine = answers(backend, prompts, EngineSettings(spill_bytes=spill_bytes))
-    assert together == alone
-    assert engine.snapshot().set_aside > 0
+    with engine_on(exact, EngineSettings(n_parallel=1), N_CTX * len(prompts), len(prompts)) as roomy:
+        alone = answers(roomy, prompts)
+    with engine_on(exact, EngineSettings(spill_bytes=spill_bytes)) as crowded:
+        assert answers(crowded, prompts) == alone
+        assert crowded.snapshot().set_aside > 0
 
 
-def test_a_saved_state_goes_on_as_if_it_had_never_left(exact: Path, prompts: list[tuple[int, ...]]) -> None:
-    first = prompts[:1]
-    for backend in backend_of(exact, N_CTX, 2):
-        whole, engine = answers(backend, first, EngineSettings(spill_bytes=2**26))
+def test_what_was_spilled_goes_on_as_if_it_had_never_left(exact: Path, prompts: list[tuple[int, ...]]) -> None:
+    asked = [prompts[0] * 2]
+    with engine_on(exact, EngineSettings(spill_bytes=2**26)) as engine:
+        first = answers(engine, asked)
         engine._cache.use_rope("yarn")
         engine._cache.use_rope("native")
-        again, _ = answers(backend, first, EngineSettings())
-        assert engine._cache.open(first[0])[1] == len(first[0]) - 1
-    assert again == whole
+        n_before = engine.snapshot().reused_tokens
+        assert answers(engine, asked) == first
+        assert engine.snapshot().reused_tokens - n_before == len(asked[0]) - 1

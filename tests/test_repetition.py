@@ -84,7 +84,7 @@ def test_reasoning_answers_and_tables_are_no_repetition(demo: QwQ) -> None:
     assert found_at(demo._vocabulary.tokenize("Wait, let me check that again.\n" * 20), RepetitionDetector(512))
 
 
-@given(st.lists(st.integers(0, 12), max_size=120), st.integers(8, 20))
+@given(st.lists(st.integers(0, 18), max_size=120), st.integers(12, 24))
 def test_the_same_few_tokens_are_told_of_as_by_hand(tokens: list[int], n_window: int) -> None:
     due = [i for i in range(n_window - 1, len(tokens)) if len(set(tokens[i - n_window + 1 : i + 1])) <= FEW_TOKENS]
     assert found_at(tokens, MonotonyDetector(n_window)) == due

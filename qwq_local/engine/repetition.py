@@ -12,7 +12,7 @@ LEAST_COPIES: Final = 4
 LONGEST_PERIOD: Final = 2048
 WINDOW_SHARE, LEAST_WINDOW, MOST_WINDOW = 4, 128, 4096
 """Tokens that have nothing new among them: this part of the context, within these bounds."""
-FEW_TOKENS: Final = 8
+FEW_TOKENS: Final = 12
 _GRAM: Final = 32
 """A cycle is followed once so many tokens of it have come again; few texts get so far."""
 
