@@ -112,15 +112,28 @@ def plot(results: Sequence[Result], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     plt.rcParams["svg.fonttype"] = "none"
-    figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 8))
-    shown = [result for result in results if result.name not in {"F32", "BF16"}]
+    figure, axes = plt.subplots(2, 1, sharex=True, figsize=(10, 11))
+    shown = [result for result in results if result.name not in {"F32", "BF16", "F16"}]
     sizes = [result.file_bytes / 1e6 for result in shown]
     for axis, values in zip(axes, ([r.divergence for r in shown], [r.accuracy for r in shown]), strict=True):
         axis.plot(sizes, values, "o", color="#2a6f97")
         axis.grid(alpha=0.3)
-        for result, size, value in zip(shown, sizes, values, strict=True):
-            axis.annotate(result.name, (size, value), textcoords="offset points", xytext=(4, 3), fontsize=7)
+        for i, (result, size, value) in enumerate(zip(shown, sizes, values, strict=True)):
+            offset, side = ((3, 6), "left") if i % 2 else ((-3, -6), "right")  # neighbours on either side
+            axis.annotate(
+                result.name,
+                (size, value),
+                textcoords="offset points",
+                xytext=offset,
+                ha=side,
+                fontsize=7,
+                rotation=38,
+                rotation_mode="anchor",
+            )
     axes[0].set_yscale("log")
+    axes[1].set_xscale("log")
+    axes[1].set_xticks([0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3], ["0.7", "0.8", "1", "1.2", "1.5", "2", "2.5", "3"])
+    axes[1].minorticks_off()
     axes[0].set_ylabel("mean KL divergence from BF16, nats")
     axes[1].set_ylabel("right answers")
     axes[1].set_xlabel("file, MB (qwq-nano, 2.6 M parameters)")
