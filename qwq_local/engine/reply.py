@@ -60,8 +60,8 @@ class Reply:
         """End the thought with a sentence, or without where there has been none, and let the answer begin; nothing where it has begun."""
         if not self._transcript.is_thinking or self._markers.end is None or self.ended:
             return
-        self._events.append(ThoughtClosed(why))
         self._put(self._markers.closing if self.n_written else (self._markers.end, *self._markers.gap))
+        self._events.append(ThoughtClosed(why))
         self._repetition = RepetitionDetector(self._request.n_ctx)
         self._constrain()
 
