@@ -155,6 +155,10 @@ class Backend(Protocol):
         """Let an empty sequence begin as another does; the cells are shared, not copied."""
         ...
 
+    def state_bytes(self, sequence: int) -> int:
+        """How many bytes `save` would give."""
+        ...
+
     def save(self, sequence: int) -> bytes:
         """What the cache holds of a sequence, for `restore` into a context of the same model, KV type and scaling."""
         ...

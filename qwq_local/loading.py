@@ -183,7 +183,10 @@ def open_here(name: str | None, settings: LoadSettings, on_progress: Progress | 
         return plan, open_backend(plan, _first_rope(settings), goes_on)
 
     plan, backend = apart(load, lambda made: made[1].close())
-    worker = Worker(backend, partial(_make_engine, engine_settings(plan, settings, serving)))
+    with ExitStack() as undo:
+        undo.callback(backend.close)
+        worker = Worker(backend, partial(_make_engine, engine_settings(plan, settings, serving)))
+        undo.pop_all()
     return OpenModel(plan, backend.n_ctx, backend.vocabulary, backend.chat_template, worker, worker.close)
 
 

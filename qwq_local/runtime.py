@@ -11,6 +11,7 @@ from typing import Self, Unpack
 
 from qwq_local.answering import AnswerStream, Gathered, Reply, ToolCall
 from qwq_local.asking import AnswerOptions, Choices, Reach, Tools, make_request
+from qwq_local.backend import Rope
 from qwq_local.engine import Answering, Event, Failed, Finished, Snapshot, Thinking
 from qwq_local.errors import DecodeError, PromptError, SettingsError, TemplateError
 from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
@@ -99,6 +100,8 @@ class QwQ:
         what follows the thought. Raises SettingsError, PromptError (ContextLengthError where the prompt does not fit) or DecodeError.
         Leaving the loop early cancels the answer.
         """
+        if options.get("tool_choice") == "none":
+            tools = None
         choices = Choices.of(options, tools)
         conversation: Sequence[Message] = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         prompt = self.render(conversation, tools)
@@ -107,7 +110,7 @@ class QwQ:
         request = make_request(self.tokenize(prompt), choices, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
         with ExitStack() as stack:
             visit = stack.enter_context(self._company.visit())
-            on_end = partial(self._end, conversation, tools, visit)
+            on_end = partial(self._end, conversation, tools, visit, request.rope)
             return AnswerStream(self._engine.submit(request), self._engine, on_end, stack.pop_all())
 
     def snapshot(self) -> Snapshot | None:
@@ -143,10 +146,10 @@ class QwQ:
         """Close."""
         self.close()
 
-    def _end(self, messages: Sequence[Message], tools: Tools | None, visit: _Visit, end: Finished, found: Gathered) -> None:
+    def _end(self, messages: Sequence[Message], tools: Tools | None, visit: _Visit, rope: Rope, end: Finished, found: Gathered) -> None:
         if end.reason == "cancelled":
             return
-        if visit.is_alone and self._expectation:
+        if visit.is_alone and end.rope == rope and self._expectation:
             usage = end.usage
             n_filled = usage.prompt_tokens + usage.completion_tokens // 2
             self._expectation.learn(usage.completion_tokens, end.timings.decode_seconds, n_filled)
@@ -170,14 +173,14 @@ class _Company:
     """Tells the answers that were never beside another."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream that the garbage collector finds meanwhile leaves in the same thread
         self._present: set[_Visit] = set()
 
     @contextmanager
     def visit(self) -> Iterator[_Visit]:
         with self._lock:
             visit = _Visit(is_alone=not self._present)
-            for other in self._present:
+            for other in list(self._present):
                 other.is_alone = False
             self._present.add(visit)
         try:

@@ -16,12 +16,12 @@ RopeWish = Literal["auto", "native", "yarn"]
 """How positions are scaled: `auto` uses YaRN only where a request does not fit the native context."""
 
 MAX_SEED: Final = 2**32 - 2
+"""The next one, LLAMA_DEFAULT_SEED (include/llama.h), would be a new one each time."""
 
 N_PARALLEL: Final = 4
 """Answers at once, unless something else is asked for."""
 N_IDLE: Final = 12
 """Sequences beside those, for chats that wait for their next turn."""
-"""The next one, LLAMA_DEFAULT_SEED (include/llama.h), would be a new one each time."""
 
 
 def _check_range(name: str, value: float, low: float, high: float, hint: str) -> None:

@@ -187,6 +187,9 @@ class FakeBackend:
         self.sequences[target] = self.sequences[source][:n_tokens]
         self.cells[target] = self.cells[source][:n_tokens]
 
+    def state_bytes(self, sequence: int) -> int:
+        return len(repr((self.rope, self.sequences[sequence])))
+
     def save(self, sequence: int) -> bytes:
         self.check(bool(self.sequences[sequence]), f"sequence {sequence} is empty")
         state = repr((self.rope, self.sequences[sequence])).encode()

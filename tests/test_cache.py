@@ -177,7 +177,7 @@ def test_what_an_earlier_life_read_is_found_again(tmp_path: Path) -> None:
 
     later, another = cache_of(spill_bytes=10_000)
     another._saved = backend._saved
-    later.take(shelf.read())
+    later.take(shelf.read(10_000))
     assert read(later, another, [*CHAT, 5])[1] == 40
 
 
@@ -187,11 +187,10 @@ PREFIXES = st.builds(
 
 
 @given(prefixes=st.lists(PREFIXES, unique_by=lambda prefix: (prefix.rope, prefix.tokens), max_size=4))
-def test_the_shelf_gives_what_it_was_given_and_nothing_older(prefixes: list[SavedPrefix], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_shelf_gives_what_it_was_given(prefixes: list[SavedPrefix], tmp_path_factory: pytest.TempPathFactory) -> None:
     shelf = PrefixShelf(tmp_path_factory.mktemp("shelf"), 10_000)
-    shelf.write([SavedPrefix("native", (1, 2), b"older")])
     shelf.write(prefixes)
-    assert sorted(shelf.read(), key=repr) == sorted(prefixes, key=repr)
+    assert sorted(shelf.read(10_000), key=repr) == sorted(prefixes, key=repr)
 
 
 @given(prefix=PREFIXES, data=st.data())
@@ -203,14 +202,60 @@ def test_a_damaged_file_is_no_prefix_and_goes(prefix: SavedPrefix, data: st.Data
     at = data.draw(st.integers(0, len(content) - 1))
     damaged = data.draw(st.sampled_from([content[:at], content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], content + b"x"]))
     path.write_bytes(damaged)
-    read_again = shelf.read()
+    read_again = shelf.read(10_000)
     assert read_again in ([], [prefix], [replace(prefix, rope=prefix.rope)])
     if not read_again:
         assert list(shelf.folder.iterdir()) == []
 
 
+def test_the_shelf_lets_the_oldest_go_and_no_other(tmp_path: Path) -> None:
+    shelf = PrefixShelf(tmp_path, 3_000)
+    old, *new = (SavedPrefix("native", (i, i), bytes(1_000)) for i in range(4))
+    shelf.write([old])
+    shelf.write(new[:1])
+    assert shelf.read(10_000) == [new[0], old]
+    shelf.write(new[1:])
+    assert old not in shelf.read(10_000)
+    assert shelf.read(1_500) == shelf.read(10_000)[:1] == new[1:2]
+
+
+def test_another_chat_does_not_use_up_what_was_spilled() -> None:
+    cache, backend = cache_of(n_ctx=400, n_batch=400, spill_bytes=100_000)
+    chat, other = [*range(150)], [*range(50), 200, 201]
+    cache.retire(read(cache, backend, chat)[0])
+    for rope in ("yarn", "native"):
+        cache.use_rope(rope)
+    assert read(cache, backend, other)[1] == 50
+    assert read(cache, backend, [*chat, 7])[1] == 150
+
+
+def test_a_few_common_tokens_bring_nothing_back() -> None:
+    cache, backend = cache_of(n_ctx=400, n_batch=400, spill_bytes=100_000)
+    cache.retire(read(cache, backend, [*range(150)])[0])
+    cache.use_rope("yarn")
+    cache.use_rope("native")
+    assert read(cache, backend, [0, 1, 2, 200])[1] == 0
+    assert cache.n_used == 4
+
+
+def test_one_state_too_large_for_the_budget_pushes_no_other_out() -> None:
+    cache, backend = cache_of(n_ctx=400, n_batch=400, n_cells=400, spill_bytes=500)
+    for tokens in ([*range(40)], [200, *range(300)]):
+        cache.retire(read(cache, backend, tokens)[0])
+    cache.make_room(400)
+    assert read(cache, backend, [*range(40), 7])[1] == 40
+
+
+def test_a_spilled_prefix_that_has_no_room_costs_no_other_its_place() -> None:
+    cache, backend = cache_of(n_ctx=200, n_batch=200, n_cells=200, spill_bytes=100_000)
+    cache.take([SavedPrefix("native", tuple(range(190)), b"never restored")])
+    read(cache, backend, [200] * 100)
+    cache.retire(read(cache, backend, [*range(20)])[0])
+    assert read(cache, backend, [*range(72)])[1] == 20
+
+
 def test_a_shelf_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    assert PrefixShelf(tmp_path / "none", 10).read() == []
+    assert PrefixShelf(tmp_path / "none", 10).read(10) == []
 
 
 def test_no_more_is_saved_than_there_is_room_for() -> None:

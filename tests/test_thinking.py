@@ -128,3 +128,10 @@ def test_a_stop_string_ends_the_answer_and_not_the_thought() -> None:
 def test_what_might_have_become_a_stop_string_is_told_at_the_end() -> None:
     events = run_with_calls([*b"c STO"], opens_thinking=False, stop=("STOP",))
     assert "".join(event.text for event in events if isinstance(event, Answering)) == "c STO"
+
+
+def test_what_is_held_for_a_stop_string_comes_before_a_call_and_not_after() -> None:
+    events = run_with_calls([*b"abc", *WRITTEN, *b"X"], opens_thinking=False, stop=("cX",))
+    kinds = [type(event) for event in events]
+    assert kinds.index(ToolCallStarted) > max(i for i, event in enumerate(events) if event == Answering("c"))
+    assert "".join(event.text for event in events if isinstance(event, Answering)) == "abcX"

@@ -19,6 +19,8 @@ from qwq_local.errors import DecodeError
 COMPARED_AT_ONCE: Final = 256
 LEAST_SPILLED: Final = 32
 """Tokens; fewer are read again as fast as they are restored."""
+LEAST_SHARE: Final = 4
+"""A spilled prefix is brought back where at least this part of it is of use."""
 TILE, FEW, LONG = 64, 8, 1024
 """llama.cpp's flash attention on the CPU takes 64 tokens at a time; from FEW to there it takes them one by one, six times slower
 (ggml_compute_forward_flash_attn_ext, ggml/src/ggml-cpu/ops.cpp). Behind a LONG prefix it pays to read some of that again."""
@@ -57,7 +59,6 @@ class KvCache:
         self._new_cells = count()
         self._sharers: Counter[int] = Counter()
         self._n_used = 0
-        self._token_bytes = 0.0
         self.n_reused_tokens = 0
 
     @property
@@ -81,8 +82,8 @@ class KvCache:
         return bool(self._free or self._idle)
 
     def live_prefix(self, tokens: Sequence[int]) -> int:
-        """How many of `tokens` the live sequences hold already."""
-        return max((common_prefix(held.tokens, tokens) for held in self._live.values()), default=0)
+        """How many of `tokens` would be taken over from live sequences."""
+        return max((_usable(common_prefix(held.tokens, tokens), len(tokens)) for held in self._live.values()), default=0)
 
     def open(self, tokens: Sequence[int]) -> tuple[int, int]:
         """A live sequence that begins as `tokens` do, and how many of them it holds: all but the last at most, which must be read anew."""
@@ -136,16 +137,15 @@ class KvCache:
 
     def saved(self, most_bytes: int) -> Iterator[SavedPrefix]:
         """What is worth keeping beyond this context's life, the most lately used first, up to so many bytes."""
-        resident = (
-            SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(i))
-            for i, held in reversed(self._idle.items())
-            if len(held.tokens) >= LEAST_SPILLED
-        )
-        for prefix in chain(resident, reversed(self._spilled.values())):
-            most_bytes -= len(prefix.state)
-            if most_bytes < 0:
-                return
-            yield prefix
+        for i, held in reversed(self._idle.items()):
+            size_bytes = self._backend.state_bytes(i)
+            if len(held.tokens) >= LEAST_SPILLED and size_bytes <= most_bytes:
+                most_bytes -= size_bytes
+                yield SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(i))
+        for prefix in reversed(self._spilled.values()):
+            if len(prefix.state) <= most_bytes:
+                most_bytes -= len(prefix.state)
+                yield prefix
 
     def take(self, prefixes: Iterable[SavedPrefix]) -> None:
         """Let what was saved of an earlier context be found, the first as the most lately used."""
@@ -172,26 +172,35 @@ class KvCache:
         return sequence
 
     def _restore(self, tokens: Sequence[int], n_held: int) -> tuple[int, int] | None:
-        """The spilled prefix that holds most of `tokens`, brought back; None where none holds more than `n_held`."""
-        found, n_most = None, n_held
-        for key in self._spilled:
-            if key[0] == self._backend.rope and (n := _usable(common_prefix(key[1], tokens), len(tokens))) > n_most:
-                found, n_most = key, n
-        if found is None or not self.make_room(len(found[1])):
+        """The spilled prefix that holds most of `tokens`, brought back; None where none is worth it.
+
+        It stays where it is when only its beginning is of use: another chat's, which will come back.
+        """
+        found = max(self._spilled, key=lambda key: self._gain(key, tokens, n_held), default=None)
+        if found is None or not self._gain(found, tokens, n_held) or not self.make_room(len(found[1])) or found not in self._spilled:
             return None
-        if found not in self._spilled:  # making room has pushed it out
-            return None
-        prefix = self._spilled.pop(found)
+        prefix, n_used = self._spilled[found], _usable(common_prefix(found[1], tokens), len(tokens))
         sequence = self._take_sequence()
         self._live[sequence] = _Held()
         try:
             self._backend.restore(sequence, prefix.state)
         except DecodeError:  # a state that llama.cpp does not take is worth nothing: its tokens are read instead
+            self._spilled.pop(found, None)
             self._drop(sequence, self._live.pop(sequence))
             return None
+        if len(prefix.tokens) - n_used < TILE:
+            self._spilled.pop(found, None)
         self.append(sequence, prefix.tokens)
-        self._cut(sequence, self._live[sequence], n_most)
-        return sequence, n_most
+        self._cut(sequence, self._live[sequence], n_used)
+        return sequence, n_used
+
+    def _gain(self, key: tuple[Rope, tuple[int, ...]], tokens: Sequence[int], n_held: int) -> int:
+        """How many tokens more a spilled prefix would spare; none where there is no room for it, or little of it is of use."""
+        rope, spilled = key
+        if rope != self._backend.rope or len(spilled) > self.n_available:
+            return 0
+        n_used = _usable(common_prefix(spilled, tokens), len(tokens))
+        return n_used - n_held if n_used - n_held >= LEAST_SPILLED and LEAST_SHARE * n_used >= len(spilled) else 0
 
     def _share(self, source: int, n_tokens: int) -> int:
         """A live sequence in the cells of the first tokens of another."""
@@ -215,13 +224,13 @@ class KvCache:
 
     def _evict(self) -> None:
         sequence, held = self._idle.popitem(last=False)
-        if len(held.tokens) >= LEAST_SPILLED and len(held.tokens) * self._token_bytes < self._spill_bytes:
-            prefix = SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(sequence))
-            self._token_bytes = len(prefix.state) / len(held.tokens)
-            self._spill(prefix)
+        if len(held.tokens) >= LEAST_SPILLED and self._backend.state_bytes(sequence) <= self._spill_bytes:
+            self._spill(SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(sequence)))
         self._drop(sequence, held)
 
     def _spill(self, prefix: SavedPrefix) -> None:
+        if len(prefix.state) > self._spill_bytes:
+            return
         self._spilled[prefix.rope, prefix.tokens] = prefix
         self._spilled.move_to_end((prefix.rope, prefix.tokens))
         while sum(len(kept.state) for kept in self._spilled.values()) > self._spill_bytes:

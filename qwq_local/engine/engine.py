@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -55,8 +56,7 @@ class Engine:
         self._think = ThinkMarkers.of(backend.vocabulary)
         self._counters = Counters()
         self._shelf = settings.shelf
-        if self._shelf:
-            self._cache.take(self._shelf.read())
+        self._unshelve(settings.spill_bytes)
 
     @property
     def is_idle(self) -> bool:
@@ -105,6 +105,12 @@ class Engine:
     def fail_all(self, error: Exception) -> list[JobEvent]:
         """End every request with an error."""
         return [event for job in list(self._jobs.values()) for event in self._fail(job, error)]
+
+    def _unshelve(self, most_bytes: int) -> None:
+        try:
+            self._cache.take(self._shelf.read(most_bytes) if self._shelf else ())
+        except OSError as error:
+            logging.getLogger(__name__).warning("What was kept of chats cannot be read: %s", error)
 
     def shelve(self) -> None:
         """Keep what the cache holds for the next engine of the same model and KV type, where there is a shelf; nothing may run."""

@@ -45,10 +45,13 @@ class Ledger:
             entry.waited_seconds = self._clock() - entry.came_at
         return [Submit(entry.id, entry.request) for entry in waiting]
 
-    def find(self, stream: Stream) -> int | None:
-        """The id of a request that was sent off and has not ended."""
+    def answer_now(self, stream: Stream) -> int | None:
+        """Let a request that waits not think at all; the id of one that was sent off is returned, since it thinks where it is."""
         entry = self._by_stream.get(stream)
-        return None if entry is None or entry.waited_seconds is None else entry.id
+        if entry is None or entry.waited_seconds is not None:
+            return entry.id if entry else None
+        entry.request = replace(entry.request, think_tokens=0)
+        return None
 
     def cancel(self, stream: Stream) -> int | None:
         """End a request that waits; the id of one that was sent off is returned, since it has to be ended where it is."""

@@ -62,7 +62,8 @@ class EngineLoop(Generic[Ticket]):
     def cancel(self, ticket: Ticket) -> None:
         """End a request, also in the middle of reading its prompt."""
         self._orders.put(partial(self._order, self._engine.cancel, ticket))
-        self._backend.interrupt()
+        if ticket in self._jobs:  # others would read their batch again for nothing
+            self._backend.interrupt()
 
     def answer_now(self, ticket: Ticket) -> None:
         """Let a request stop thinking and answer."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
+import time
 import zlib
 from array import array
 from collections.abc import Iterable
@@ -30,41 +32,55 @@ class PrefixShelf:
     folder: Path
     most_bytes: int
 
-    def read(self) -> list[SavedPrefix]:
-        """What is there, the latest first; a file that is damaged is removed, since it can only be made anew. Raises OSError."""
-        if not self.folder.is_dir():
-            return []
-        paths = sorted(self.folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        found = [(path, _parse(path.read_bytes())) for path in paths]
-        for path, prefix in found:
+    def read(self, most_bytes: int) -> list[SavedPrefix]:
+        """What is there, the latest first, as far as so many bytes hold it. Raises OSError.
+
+        A file that is damaged is removed, since it can only be made anew.
+        """
+        found = []
+        for path in self._paths():
+            most_bytes -= path.stat().st_size
+            if most_bytes < 0:
+                break
+            prefix = _parse(path.read_bytes())
             if prefix is None:
-                path.unlink()
-        return [prefix for _, prefix in found if prefix is not None]
+                path.unlink(missing_ok=True)
+            else:
+                found.append(prefix)
+        return found
 
     def write(self, prefixes: Iterable[SavedPrefix]) -> None:
-        """Keep these, the most lately used first, and nothing else. Raises OSError."""
+        """Keep these too, the most lately used first; what is too much goes, the oldest first. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = set()
-        for prefix in reversed(list(prefixes)):
+        now_ns = time.time_ns()
+        for age, prefix in enumerate(prefixes):
             path = self.folder / _name(prefix)
-            kept.add(path)
             draft = path.with_suffix(".new")
-            draft.write_bytes(_content(prefix))
+            with draft.open("wb") as file:
+                file.writelines(_content(prefix))
+            os.utime(draft, ns=(now_ns - age, now_ns - age))
             draft.replace(path)
-        for path in self.folder.iterdir():
-            if path not in kept:
-                path.unlink()
+        left_bytes = self.most_bytes
+        for path in self._paths():
+            left_bytes -= path.stat().st_size
+            if left_bytes < 0:
+                path.unlink(missing_ok=True)
+
+    def _paths(self) -> list[Path]:
+        """The latest first."""
+        return sorted(self.folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _name(prefix: SavedPrefix) -> str:
     return hashlib.sha256(repr((prefix.rope, prefix.tokens)).encode()).hexdigest()[:32] + SUFFIX
 
 
-def _content(prefix: SavedPrefix) -> bytes:
+def _content(prefix: SavedPrefix) -> tuple[bytes, bytes, bytes]:
     tokens = _little(array("i", prefix.tokens)).tobytes()
-    body = tokens + prefix.state
-    head = {"format": FORMAT, "rope": prefix.rope, "tokens": len(prefix.tokens), "bytes": len(body), "crc": zlib.crc32(body)}
-    return json.dumps(head).encode() + b"\n" + body
+    crc = zlib.crc32(prefix.state, zlib.crc32(tokens))
+    n_bytes = len(tokens) + len(prefix.state)
+    head = {"format": FORMAT, "rope": prefix.rope, "tokens": len(prefix.tokens), "bytes": n_bytes, "crc": crc}
+    return json.dumps(head).encode() + b"\n", tokens, prefix.state
 
 
 def _parse(content: bytes) -> SavedPrefix | None:

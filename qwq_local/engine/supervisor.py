@@ -227,7 +227,7 @@ class Supervisor:
             self._child.send(Cancel(request_id))
 
     def _on_answer_now(self, stream: Stream) -> None:
-        request_id = self._ledger.find(stream)
+        request_id = self._ledger.answer_now(stream)
         if self._child and request_id is not None:
             self._child.send(AnswerNow(request_id))
 

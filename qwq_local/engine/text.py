@@ -65,8 +65,9 @@ class StopStrings:
         return seen[:certain]
 
     def close(self) -> str:
-        """What was still held back at the end of the text."""
+        """What was still held back at the end of the text; what may follow is another one."""
         held, self._held = self._held, ""
+        self._matched = [0] * len(self._stops)
         return held
 
     def _step(self, character: str) -> int:

@@ -73,7 +73,7 @@ class Transcript:
 
     def close(self) -> list[TextEvent]:
         """What was still held back at the end of the reply."""
-        return [*self._end_text(), *self._event("", self._stop.close()), *self._calls.cut()]
+        return [*self._end_text(), *self._calls.cut()]
 
     def _turn(self, *, is_thinking: bool) -> list[TextEvent]:
         if is_thinking == self.is_thinking:
@@ -85,10 +85,12 @@ class Transcript:
     def _end_text(self) -> list[TextEvent]:
         last = self._event(self._stream.close())
         self._stream = TextStream()
+        if not self.is_thinking and (held := self._stop.close()):
+            last.append(Answering(held))
         return last
 
-    def _event(self, text: str, held: str = "") -> list[TextEvent]:
+    def _event(self, text: str) -> list[TextEvent]:
         if self.is_thinking:
             return [Thinking(text)] if text else []
-        text = self._stop.push(text) + held
+        text = self._stop.push(text)
         return [Answering(text)] if text else []

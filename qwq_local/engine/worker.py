@@ -47,7 +47,7 @@ class Stream(Iterator[Event]):
     def __init__(self, client: EngineClient) -> None:
         self._client = client
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._is_over = False
+        self._is_over = self._is_cancelled = False
 
     def __next__(self) -> Event:
         """Wait for the next event."""
@@ -63,7 +63,8 @@ class Stream(Iterator[Event]):
 
     def close(self) -> None:
         """Cancel what is still running."""
-        if not self._is_over:
+        if not self._is_over and not self._is_cancelled:
+            self._is_cancelled = True
             self._client.cancel(self)
 
 

@@ -38,10 +38,9 @@ def extra_buffers_work() -> bool:
     stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(binary.glob("*ggml-cpu*"))]
     kept = find_folders().cache / FILE_NAME
     works = _read(kept, stamp)
-    if works is None:
-        works = _try()
+    if works is None and (works := _try()) is not None:
         _write(kept, {"build": stamp, "works": works})
-    return works
+    return works or False
 
 
 def _read(path: Path, stamp: object) -> bool | None:
@@ -63,14 +62,15 @@ def _write(path: Path, outcome: object) -> None:
         return  # then the next start tries again
 
 
-def _try() -> bool:
+def _try() -> bool | None:
+    """What a trial says; None where it could not be had."""
     if getattr(sys, "frozen", False):  # an app that is its own Python runs no module: it does without
         return False
     command = [sys.executable, "-m", __name__]
     try:
         return subprocess.run(command, capture_output=True, check=False, timeout=TRIAL_SECONDS).returncode == 0  # noqa: S603 - our own
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return None
 
 
 def trial() -> None:

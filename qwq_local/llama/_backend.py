@@ -98,6 +98,10 @@ class LlamaBackend:
         """Let an empty sequence begin as another does."""
         self._context.copy(source, target, n_tokens)
 
+    def state_bytes(self, sequence: int) -> int:
+        """How many bytes `save` would give."""
+        return self._context.state_bytes(sequence)
+
     def save(self, sequence: int) -> bytes:
         """What the cache holds of a sequence."""
         return self._context.save(sequence)

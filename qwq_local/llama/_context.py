@@ -112,10 +112,13 @@ class LlamaContext:
         """Let an empty sequence begin as another does, in the same cells (llama_kv_cache::seq_cp, src/llama-kv-cache.cpp)."""
         library().llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
 
+    def state_bytes(self, sequence: int) -> int:
+        """How many bytes `save` would give."""
+        return int(library().llama_state_seq_get_size(self.handle, sequence))
+
     def save(self, sequence: int) -> bytes:
         """Keys and values of a sequence, with their positions."""
-        lib = library()
-        size_bytes = lib.llama_state_seq_get_size(self.handle, sequence)
+        lib, size_bytes = library(), self.state_bytes(sequence)
         buffer = (ctypes.c_uint8 * size_bytes)()
         written_bytes = lib.llama_state_seq_get_data(self.handle, buffer, size_bytes, sequence)
         if written_bytes != size_bytes:
