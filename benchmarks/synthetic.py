@@ -13,6 +13,7 @@ from qwq_local.llama._quantize import quantize_rows
 from qwq_local.models.inventory import demo_model
 from qwq_local.models.shape import ModelShape
 from qwq_local.quants import F32, TensorType, choose_types, find_quantization, tensor_bytes
+from tests.ghosts import shape_metadata
 
 SAMPLE_ROWS = 32
 
@@ -28,15 +29,7 @@ def metadata(shape: ModelShape) -> list[KeyValue]:
 
     filling = [f"filling{i}" for i in range(shape.n_vocab - len(items("tokens")))]
     return [
-        KeyValue("general.architecture", "string", "qwen2"),
-        KeyValue("general.name", "string", shape.name),
-        KeyValue("qwen2.block_count", "uint32", shape.n_layers),
-        KeyValue("qwen2.context_length", "uint32", shape.native_ctx),
-        KeyValue("qwen2.embedding_length", "uint32", shape.n_embd),
-        KeyValue("qwen2.feed_forward_length", "uint32", shape.n_ff),
-        KeyValue("qwen2.attention.head_count", "uint32", shape.n_heads),
-        KeyValue("qwen2.attention.head_count_kv", "uint32", shape.n_kv_heads),
-        KeyValue("qwen2.attention.layer_norm_rms_epsilon", "float32", 1e-5),
+        *shape_metadata(shape),
         KeyValue("tokenizer.ggml.model", "string", "gpt2"),
         KeyValue("tokenizer.ggml.pre", "string", "qwen2"),
         KeyValue("tokenizer.ggml.tokens", "strings", [*map(str, items("tokens")), *filling]),

@@ -23,15 +23,11 @@ QWEN_7B: Final = ModelShape(
 SHAPES: Final = {shape.name: shape for shape in (QWQ_32B, QWEN_7B, QWEN_1_5B, QWEN_0_5B)}
 
 
-def write_ghost(path: Path, shape: ModelShape, quantization: str) -> Path:
-    """Write a file that llama.cpp loads under `no_alloc`; returns `path`. It takes some kB of the disk, however long it is."""
-    chosen = find_quantization(quantization)
-    shapes = shape.tensor_shapes()
-    types = choose_types(chosen, shapes, shape.traits)
-    metadata = [
+def shape_metadata(shape: ModelShape) -> list[KeyValue]:
+    """What llama.cpp must know of a model besides its vocabulary."""
+    return [
         KeyValue("general.architecture", "string", "qwen2"),
         KeyValue("general.name", "string", shape.name),
-        KeyValue("general.file_type", "uint32", chosen.file_type),
         KeyValue("qwen2.block_count", "uint32", shape.n_layers),
         KeyValue("qwen2.context_length", "uint32", shape.native_ctx),
         KeyValue("qwen2.embedding_length", "uint32", shape.n_embd),
@@ -39,6 +35,17 @@ def write_ghost(path: Path, shape: ModelShape, quantization: str) -> Path:
         KeyValue("qwen2.attention.head_count", "uint32", shape.n_heads),
         KeyValue("qwen2.attention.head_count_kv", "uint32", shape.n_kv_heads),
         KeyValue("qwen2.attention.layer_norm_rms_epsilon", "float32", 1e-5),
+    ]
+
+
+def write_ghost(path: Path, shape: ModelShape, quantization: str) -> Path:
+    """Write a file that llama.cpp loads under `no_alloc`; returns `path`. It takes some kB of the disk, however long it is."""
+    chosen = find_quantization(quantization)
+    shapes = shape.tensor_shapes()
+    types = choose_types(chosen, shapes, shape.traits)
+    metadata = [
+        *shape_metadata(shape),
+        KeyValue("general.file_type", "uint32", chosen.file_type),
         KeyValue("qwen2.vocab_size", "uint32", shape.n_vocab),
         KeyValue("tokenizer.ggml.model", "string", "no_vocab"),
     ]
