@@ -11,6 +11,7 @@ from qwq_local.backend import Rope
 from qwq_local.engine import (
     Answering,
     EngineClient,
+    Event,
     Failed,
     Finished,
     FinishReason,
@@ -100,15 +101,21 @@ class AnswerStream(Iterator[Progress | Finished]):
     def __next__(self) -> Progress | Finished:
         """Wait for the next event."""
         event = next(self._stream)
+        self._note(event)
         if isinstance(event, Failed):
-            self._present.close()
             raise event.error
-        if isinstance(event, Finished):
-            self._on_end(event, self.gathered)
-            self._present.close()
-        else:
-            self.gathered.add(event)
         return event
+
+    def take(self) -> list[Event]:
+        """What has come since the last time, without waiting; an error comes as Failed."""
+        events = self._stream.take()
+        for event in events:
+            self._note(event)
+        return events
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have this called after each event that comes from now on, in a thread of the engine's; it must not wait."""
+        self._stream.listen(listener)
 
     def answer_now(self) -> None:
         """Let it stop thinking and answer; callable from any thread."""
@@ -118,6 +125,14 @@ class AnswerStream(Iterator[Progress | Finished]):
         """Cancel what is still to come."""
         self._stream.close()
         self._present.close()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._on_end(event, self.gathered)
+        if isinstance(event, Finished | Failed):
+            self._present.close()
+        else:
+            self.gathered.add(event)
 
     def __enter__(self) -> Self:
         """Nothing to open."""

@@ -49,7 +49,8 @@ class SamplingOptions(TypedDict, total=False):
 class AnswerOptions(SamplingOptions, total=False):
     """The fields of `settings.AnswerSettings` too, and what an answer must look like.
 
-    `schema` is a JSON schema, `constraint` any other grammar, `tool_choice` as OpenAI has it; one of them at most.
+    `schema` is a JSON schema, `constraint` any other grammar, `tool_choice` as OpenAI has it; one of them at most. Without
+    `parallel_tool_calls` an answer calls one tool at most.
     """
 
     max_tokens: int | None
@@ -60,6 +61,7 @@ class AnswerOptions(SamplingOptions, total=False):
     schema: Mapping[str, Any] | None
     constraint: Constraint | None
     tool_choice: ToolChoice
+    parallel_tool_calls: bool
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Choices:
     def of(cls, options: Mapping[str, Any], tools: Tools | None) -> Choices:
         """Those of keyword arguments."""
         sampling, answer = ({f.name: options[f.name] for f in fields(kind) if f.name in options} for kind in (Sampling, AnswerSettings))
-        unknown = options.keys() - sampling.keys() - answer.keys() - {"schema", "constraint", "tool_choice"}
+        unknown = options.keys() - sampling.keys() - answer.keys() - {"schema", "constraint", "tool_choice", "parallel_tool_calls"}
         if unknown:
             raise SettingsError(f"There is no option {min(unknown)!r}.", hint="help(QwQ.stream) lists them.")
         return cls(Sampling(**sampling), AnswerSettings(**answer), _constraint(options, tools))
@@ -89,22 +91,27 @@ class Reach:
     longest_ctx: int
     wish: RopeWish
 
+    @property
+    def longest(self) -> int:
+        """What fits under the scaling that is wished for."""
+        return min(self.n_ctx, self.native_ctx) if self.wish == "native" else self.n_ctx
+
     def rope(self, prompt_tokens: int) -> Rope:
         """The scaling to begin with: YaRN only where the prompt needs it (QwQ's fifth guideline), since it hurts short texts.
 
         An answer that outgrows the native context is gone on with under YaRN by the engine. Raises ContextLengthError where the prompt
         leaves no room for an answer.
         """
-        is_native_only = self.wish == "native"
-        most = min(self.n_ctx, self.native_ctx) if is_native_only else self.n_ctx
-        if prompt_tokens >= most:
-            raise ContextLengthError(prompt_tokens, most, self.native_ctx if is_native_only else self.longest_ctx)
+        if prompt_tokens >= self.longest:
+            raise ContextLengthError(prompt_tokens, self.longest, self.native_ctx if self.wish == "native" else self.longest_ctx)
         if self.wish != "auto":
             return self.wish
         return "yarn" if prompt_tokens >= self.native_ctx else "native"
 
 
-def make_request(tokens: tuple[int, ...], choices: Choices, reach: Reach, *, opens_thinking: bool, calls_tools: bool) -> Request:
+def make_request(
+    tokens: tuple[int, ...], choices: Choices, reach: Reach, *, opens_thinking: bool, calls_tools: bool, is_raw: bool = False
+) -> Request:
     """The engine's request for a prompt. Raises ContextLengthError."""
     rope = reach.rope(len(tokens))
     seed = choices.sampling.seed
@@ -122,6 +129,7 @@ def make_request(tokens: tuple[int, ...], choices: Choices, reach: Reach, *, ope
         constraint=choices.constraint,
         calls_tools=calls_tools,
         stops_repetition=choices.answer.stops_repetition,
+        is_raw=is_raw,
     )
 
 
@@ -130,7 +138,7 @@ def _constraint(options: Mapping[str, Any], tools: Tools | None) -> Constraint |
     found = {
         "schema": None if schema is None else Constraint("json_schema", json.dumps(schema)),
         "constraint": options.get("constraint"),
-        "tool_choice": tool_constraint(tools or (), options.get("tool_choice")),
+        "tool_choice": tool_constraint(tools or (), options.get("tool_choice"), is_parallel=options.get("parallel_tool_calls", True)),
     }
     given = [name for name, constraint in found.items() if constraint is not None]
     if len(given) > 1:

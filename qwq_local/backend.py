@@ -69,6 +69,11 @@ class Vocabulary(Protocol):
         ...
 
     @property
+    def n_tokens(self) -> int:
+        """How many tokens it has; their ids count from 0."""
+        ...
+
+    @property
     def end_tokens(self) -> frozenset[int]:
         """The tokens that end an answer."""
         ...

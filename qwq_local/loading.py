@@ -58,7 +58,10 @@ class Serving:
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model that answers, in a thread or in a process of its own; `n_ctx` counts the tokens that prompt and answer fill together."""
+    """A model that answers, in a thread or in a process of its own; `n_ctx` counts the tokens that prompt and answer fill together.
+
+    `supervisor` is the engine, where that has a process.
+    """
 
     plan: LoadPlan
     n_ctx: int
@@ -66,6 +69,7 @@ class OpenModel:
     chat_template: str | None
     engine: EngineClient
     close: Callable[[], None]
+    supervisor: Supervisor | None = None
 
 
 def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
@@ -212,4 +216,4 @@ def open_in_process(name: str | None, settings: LoadSettings, on_progress: Progr
         vocabulary = FileVocabulary(plan.file.path)
         stack.callback(vocabulary.close)
         n_ctx, template = plan.placement.n_ctx, vocabulary.chat_template
-        return OpenModel(plan, n_ctx, vocabulary, template, supervisor, stack.pop_all().close)
+        return OpenModel(plan, n_ctx, vocabulary, template, supervisor, stack.pop_all().close, supervisor)

@@ -138,6 +138,13 @@ class ChatTemplate:
         segments = [Segment(part.text.replace(guard, ""), part.is_marker) for part in self._split(text)]
         return Prompt(tuple(segments), opens_thinking=False) if is_history else self._force_thinking(segments)
 
+    def raw(self, text: str) -> Prompt:
+        """A text that is a whole prompt already: the markers in it count as if the template had written them. Raises PromptError."""
+        if not text:
+            raise EmptyPromptError("The prompt is empty.", hint="Send a text to go on with.")
+        _refuse_half_characters(text)
+        return Prompt(tuple(self._split(text)), opens_thinking=False)
+
     def _split(self, text: str) -> Iterable[Segment]:
         end = 0
         for match in self._marker.finditer(text):

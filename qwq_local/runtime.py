@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Self, Unpack
@@ -12,13 +14,16 @@ from typing import Self, Unpack
 from qwq_local.answering import AnswerStream, Gathered, Reply, ToolCall
 from qwq_local.asking import AnswerOptions, Choices, Reach, Tools, make_request
 from qwq_local.backend import Rope
-from qwq_local.engine import Answering, Event, Failed, Finished, Snapshot, Thinking
-from qwq_local.errors import DecodeError, PromptError, SettingsError, TemplateError
+from qwq_local.engine import Answering, Event, Failed, Finished, ProcessStatus, Request, Snapshot, Thinking
+from qwq_local.errors import DecodeError, EmptyPromptError, PromptError, SettingsError, TemplateError
 from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import N_PARALLEL, KvType, LoadSettings, RopeWish
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking", "ToolCall"]
+
+
+_OnStop = Callable[[Finished, Gathered], None]
 
 
 class QwQ:
@@ -36,7 +41,9 @@ class QwQ:
         self._vocabulary = opened.vocabulary
         self._reach = Reach(self.model.native_ctx, opened.n_ctx, self.model.longest_ctx, settings.rope)
         self._engine = opened.engine
+        self._supervisor = opened.supervisor
         self._reads_ahead = reads_ahead
+        self._afterwards = ThreadPoolExecutor(1, "qwq-afterwards")
         self._free = opened.close
         self._closing = threading.Lock()
         self._is_closed = False
@@ -108,10 +115,31 @@ class QwQ:
         if not choices.answer.thinks:
             prompt = prompt.without_thought()
         request = make_request(self.tokenize(prompt), choices, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
-        with ExitStack() as stack:
-            visit = stack.enter_context(self._company.visit())
-            on_end = partial(self._end, conversation, tools, visit, request.rope)
-            return AnswerStream(self._engine.submit(request), self._engine, on_end, stack.pop_all())
+        return self._submit(request, partial(self._read_ahead, conversation, tools) if self._reads_ahead else None)
+
+    def complete(self, prompt: str | Sequence[int], **options: Unpack[AnswerOptions]) -> AnswerStream:
+        """Go on with a text, or with token ids, that no template is laid around; what is drawn comes as Answering, as it is.
+
+        Markers in the text count: who writes whole prompts writes the template's part as well. `options` and errors are those of `stream`.
+        """
+        tokens = self.tokenize(self._template.raw(prompt)) if isinstance(prompt, str) else self._checked(prompt)
+        choices = Choices.of(options, None)
+        return self._submit(make_request(tokens, choices, self._reach, opens_thinking=False, calls_tools=False, is_raw=True), None)
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that prompt and answer may fill together."""
+        return self._reach.longest
+
+    @property
+    def status(self) -> ProcessStatus | None:
+        """How the model's process is; None where it has none of its own."""
+        return self._supervisor.status if self._supervisor else None
+
+    def keep(self, idle_seconds: float | None) -> None:
+        """From now on, unload an isolated model after so many seconds without requests, or never. Raises DecodeError once it is closed."""
+        if self._supervisor:
+            self._supervisor.keep(idle_seconds)
 
     def snapshot(self) -> Snapshot | None:
         """The engine's numbers: requests, KV cache, speeds; None while no model is loaded."""
@@ -133,6 +161,7 @@ class QwQ:
 
     def close(self) -> None:
         """Cancel what runs and free the memory. Closing again does nothing."""
+        self._afterwards.shutdown(cancel_futures=True)
         with self._closing:
             if not self._is_closed:
                 self._is_closed = True
@@ -146,22 +175,43 @@ class QwQ:
         """Close."""
         self.close()
 
-    def _end(self, messages: Sequence[Message], tools: Tools | None, visit: _Visit, rope: Rope, end: Finished, found: Gathered) -> None:
+    def _checked(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        n_tokens = self._vocabulary.n_tokens
+        wrong = next((token for token in tokens if not 0 <= token < n_tokens), None)
+        if wrong is not None:
+            raise PromptError(f"The prompt has the token {wrong}, and the model knows {n_tokens:,} tokens.", hint="Count them from 0.")
+        if not tokens:
+            raise EmptyPromptError("The prompt is empty.", hint="Send tokens to go on with.")
+        return tuple(tokens)
+
+    def _submit(self, request: Request, on_stop: _OnStop | None) -> AnswerStream:
+        with ExitStack() as stack:
+            visit = stack.enter_context(self._company.visit())
+            on_end = partial(self._end, on_stop, visit, request.rope)
+            return AnswerStream(self._engine.submit(request), self._engine, on_end, stack.pop_all())
+
+    def _end(self, on_stop: _OnStop | None, visit: _Visit, rope: Rope, end: Finished, found: Gathered) -> None:
         if end.reason == "cancelled":
             return
         if visit.is_alone and end.rope == rope and self._expectation:
             usage = end.usage
             n_filled = usage.prompt_tokens + usage.completion_tokens // 2
             self._expectation.learn(usage.completion_tokens, end.timings.decode_seconds, n_filled)
-        if self._reads_ahead and end.reason == "stop":
-            self._read_ahead([*messages, found.message()], tools, end)
+        if on_stop and end.reason == "stop":
+            with suppress(RuntimeError):  # closed meanwhile
+                self._afterwards.submit(on_stop, end, found).add_done_callback(_log_failure)
 
-    def _read_ahead(self, history: Sequence[Message], tools: Tools | None, end: Finished) -> None:
+    def _read_ahead(self, messages: Sequence[Message], tools: Tools | None, end: Finished, found: Gathered) -> None:
         try:
-            tokens = self.tokenize(self._template.render(history, tools, is_history=True))
+            tokens = self.tokenize(self._template.render([*messages, found.message()], tools, is_history=True))
         except (PromptError, DecodeError):  # a template that refuses this history, or a model just closed: then the next turn reads it
             return
         self._engine.preread(tokens, end.rope)
+
+
+def _log_failure(done: Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()):
+        logging.getLogger(__name__).error("What follows an answer failed", exc_info=error)
 
 
 @dataclass(eq=False)

@@ -34,14 +34,14 @@ def pieces(text: str, cuts: list[int]) -> list[str]:
 def test_streaming_is_cutting_the_whole_text(text: str, stops: list[str], cuts: list[int]) -> None:
     stream = StopStrings(stops)
     shown = "".join(stream.push(piece) for piece in pieces(text, cuts)) + stream.close()
-    assert (shown, stream.is_met) == cut_at_first(text, stops)
+    assert (shown, bool(stream.met)) == cut_at_first(text, stops)
 
 
 @given(text=FEW_LETTERS, stops=STOPS)
 def test_no_more_is_held_back_than_may_become_a_stop_string(text: str, stops: list[str]) -> None:
     stream = StopStrings(stops)
     shown = stream.push(text)
-    if not stream.is_met:
+    if not stream.met:
         held = text.removeprefix(shown)
         assert shown + held == text
         assert not held or any(stop.startswith(held) for stop in stops)
@@ -52,7 +52,7 @@ def test_what_follows_a_stop_string_is_never_shown() -> None:
     stream = StopStrings(["</answer>", "\n\n"])
     assert stream.push("one</ans") == "one"
     assert stream.push("wer> two") == ""
-    assert stream.is_met
+    assert stream.met
     assert stream.push("three") + stream.close() == ""
 
 
@@ -60,7 +60,7 @@ def test_a_long_stop_string_costs_no_more_at_each_character() -> None:
     stream = StopStrings(["a" * 1000 + "b"])
     assert len(stream.push("a" * 200_000)) == 199_000
     assert stream.push("b") == ""
-    assert stream.is_met
+    assert stream.met
 
 
 @pytest.mark.parametrize("stop", [("",), ("x" * (MAX_STOP_CHARACTERS + 1),), ("x",) * 17])

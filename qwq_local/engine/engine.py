@@ -210,7 +210,7 @@ class Engine:
         usage = Usage(len(job.request.prompt), job.reply.n_written, job.reply.reasoning_tokens, job.n_cached)
         self._counters.note_end(reason, usage)
         self._drop(job)
-        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed))]
+        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.reply.stop_text))]
 
     def _fail(self, job: Job, error: Exception) -> list[JobEvent]:
         self._counters.note_failure()

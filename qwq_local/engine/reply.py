@@ -24,7 +24,13 @@ class Reply:
         self._sampler = sampler
         self._vocabulary = vocabulary
         self._markers = markers
-        self._transcript = Transcript(markers, opens_thinking=request.opens_thinking, stop=request.stop, calls_tools=request.calls_tools)
+        self._transcript = Transcript(
+            markers,
+            opens_thinking=request.opens_thinking,
+            stop=request.stop,
+            calls_tools=request.calls_tools,
+            is_raw=request.is_raw,
+        )
         self._repetition = RepetitionDetector(self._request.n_ctx)
         self._is_constrained = False
         self._n_thought = 0
@@ -42,11 +48,17 @@ class Reply:
         """Tokens of the thought, its closing marker among them."""
         return self._transcript.reasoning_tokens
 
+    @property
+    def stop_text(self) -> str:
+        """The stop string that ended it, or nothing."""
+        return self._transcript.stop_text
+
     def draw(self, batch_index: int) -> None:
         """Draw after the token at this index of the last batch. Raises DecodeError where nothing fits the request's constraint."""
         draw = self._sampler.sample(batch_index)
         if draw.logprob is not None:
-            self._events.append(Drawn(draw, self._vocabulary.piece(draw.token)))
+            piece, *top_pieces = map(self._vocabulary.piece, (draw.token, *(token for token, _ in draw.top)))
+            self._events.append(Drawn(draw, piece, tuple(top_pieces), self._transcript.is_thinking))
         if draw.token in self._vocabulary.end_tokens:
             self.n_written += 1
             self.ended = "stop"
@@ -118,7 +130,7 @@ class Reply:
         self.n_written += 1
         self._tokens.append(token)
         self._events.extend(self._transcript.push(token, self._vocabulary.piece(token)))
-        if self._transcript.is_stopped:
+        if self._transcript.stop_text:
             self.ended = "stop"
         elif self.n_written == self._limit:
             self.ended = "length"

@@ -22,7 +22,7 @@ class Request:
     where `n_ctx_yarn` is more. `max_tokens` limits the answer, thoughts included; `think_tokens` limits what is drawn of the thought, which
     is then closed and answered from. `stop` are texts that end the answer, `constraint` is what it must look like, and with `calls_tools`
     it may call tools; all three leave the thought alone. `stops_repetition`: a thought that repeats itself is closed, an answer that does
-    is ended.
+    is ended. `is_raw`: all that is drawn is the answer's text, markers and line feeds with it; neither thought nor call is told apart.
     """
 
     prompt: tuple[int, ...]
@@ -38,6 +38,7 @@ class Request:
     constraint: Constraint | None = None
     calls_tools: bool = False
     stops_repetition: bool = True
+    is_raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,15 @@ class Answering:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A token with its logarithmic probability, where the request wants them; comes before the text that it makes certain."""
+    """A token with its logarithmic probability, where the request wants them; comes before the text that it makes certain.
+
+    `piece` are its bytes, `top_pieces` those of the likeliest tokens. An end token has none. `is_thought`: it was drawn for the thought.
+    """
 
     draw: Draw
     piece: bytes
+    top_pieces: tuple[bytes, ...] = ()
+    is_thought: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,13 +139,14 @@ class ToolCallDropped:
 
 @dataclass(frozen=True)
 class Finished:
-    """The request is done: `reason` tells how it ended."""
+    """The request is done: `reason` tells how it ended, and `stop_text` which of its stop strings was met, if one was."""
 
     reason: FinishReason
     usage: Usage
     timings: Timings
     rope: Rope
     seed: int
+    stop_text: str = ""
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,10 @@ class Supervisor:
         child, state = self._child, self._state()
         return ProcessStatus(state, child.pid if child else None, self._loaded_share, self._backoff.deaths, self._last_error)
 
+    def keep(self, idle_seconds: float | None) -> None:
+        """From now on, end the process after so many seconds without requests, or never. Raises DecodeError once it is closed."""
+        self._note(partial(setattr, self, "_idle_seconds", idle_seconds))
+
     def close(self) -> None:
         """End everything that runs, and the process with it; closing again does nothing."""
         with self._closing:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 class TextStream:
     """Holds back what cannot be shown yet: a character whose bytes are not all there, and line feeds that may prove to be padding.
 
-    Line feeds at the start are dropped; those at the end are only given out once other text follows.
+    Line feeds at the start are dropped; those at the end are only given out once other text follows. Unless `trims` is off.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, trims: bool = True) -> None:
+        self._trims = trims
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held_line_feeds = 0
         self._started = False
@@ -26,6 +27,8 @@ class TextStream:
         return self._trim(self._decoder.decode(b"", final=True))
 
     def _trim(self, text: str) -> str:
+        if not self._trims:
+            return text
         if not self._started:
             text = text.lstrip("\n")
         if not text:
@@ -40,7 +43,8 @@ class TextStream:
 class StopStrings:
     """Ends a text before the first of these strings that is complete in it; of several complete at one character, before the longest.
 
-    It reads character by character, so that it does not matter how the text comes. The strings must not be empty.
+    It reads character by character, so that it does not matter how the text comes. The strings must not be empty. `met` is the one that
+    ended it, or empty.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -48,16 +52,16 @@ class StopStrings:
         self._stops = [(stop, _borders(stop)) for stop in stops]
         self._matched = [0] * len(stops)
         self._held = ""
-        self.is_met = False
+        self.met = ""
 
     def push(self, text: str) -> str:
         """The text that has become certain: what cannot be the beginning of a stop string any more. Nothing once one is met."""
-        if self.is_met:
+        if self.met:
             return ""
         for i, character in enumerate(text):
             if length := self._step(character):
-                self.is_met = True
                 shown, self._held = self._held + text[: i + 1], ""
+                self.met = shown[-length:]
                 return shown[:-length]
         seen = self._held + text
         certain = len(seen) - max(self._matched, default=0)

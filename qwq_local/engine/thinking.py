@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from qwq_local import card
 from qwq_local.backend import Vocabulary
@@ -39,25 +39,31 @@ class ThinkMarkers:
         return cls(begin, end, begin_call, end_call, (*vocabulary.tokenize(card.CLOSING_SENTENCE), end, *gap), gap)
 
 
+NO_MARKERS: Final = ThinkMarkers(None, None)
+
+
 class Transcript:
     """Turns a reply's tokens into events, and counts the tokens of its thoughts (their closing marker among them).
 
-    What is written in a thought is never a tool call, and stops nothing. `is_stopped`: one of the `stop` strings has come.
+    What is written in a thought is never a tool call, and stops nothing. `stop_text`: which of the `stop` strings has come. `is_raw`: no
+    token is told apart.
     """
 
-    def __init__(self, markers: ThinkMarkers, *, opens_thinking: bool, stop: Sequence[str] = (), calls_tools: bool = False) -> None:
-        self._markers = markers
+    def __init__(
+        self, markers: ThinkMarkers, *, opens_thinking: bool, stop: Sequence[str] = (), calls_tools: bool = False, is_raw: bool = False
+    ) -> None:
+        self._markers = NO_MARKERS if is_raw else markers
         self.is_thinking = opens_thinking
-        self._stream = TextStream()
+        self._stream = TextStream(trims=not is_raw)
         self._stop = StopStrings(stop)
         self._calls = ToolCallParser()
         self._calls_tools = calls_tools
         self.reasoning_tokens = 0
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether a stop string has ended the answer."""
-        return self._stop.is_met
+    def stop_text(self) -> str:
+        """The stop string that has ended the answer, or nothing."""
+        return self._stop.met
 
     def push(self, token: int, piece: bytes) -> list[TextEvent]:
         """Take one token with its bytes; returns what has become certain."""

@@ -1,4 +1,4 @@
-"""Answers that must call a tool: OpenAI's `tools` and `tool_choice` as a grammar of QwQ's tool calls. Pure."""
+"""Answers that must call a tool, or call it rightly: OpenAI's `tools` and `tool_choice` as a grammar of QwQ's tool calls. Pure."""
 
 from __future__ import annotations
 
@@ -18,23 +18,32 @@ _NO_PARAMETERS: Final = {"type": "object", "properties": {}, "additionalProperti
 
 
 def tool_constraint(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, is_parallel: bool = True) -> Constraint | None:
-    """What an answer must look like that has to call a tool; None where `choice` leaves it to the model ("auto", "none" or nothing).
+    """What an answer must look like that has to call a tool; None where that is left to the model.
 
     "required" asks for any of the tools, {"type": "function", "function": {"name": …}} for this one; `is_parallel` allows several calls.
-    A tool without parameters takes none. The calls are those of QwQ's chat template, in llguidance's Lark (docs/syntax.md).
-    Raises PromptError for a choice or a tool that cannot be.
+    Under "auto", or nothing, there may be text, calls or both: then a constraint is only needed for tools that are `strict`, or where there
+    may be one call at most. A tool without parameters takes none. The calls are those of QwQ's chat template, in llguidance's Lark
+    (docs/syntax.md). Raises PromptError for a choice or a tool that cannot be.
     """
-    if choice is None or choice in ("auto", "none"):
+    is_free = choice is None or choice == "auto"
+    if choice == "none" or (is_free and not _needs_grammar(tools, is_parallel=is_parallel)):
         return None
-    chosen = _choose([_function(index, tool) for index, tool in enumerate(tools)], choice)
-    more = ' ("\\n" call)*' if is_parallel and choice == "required" else ""
+    functions = [_function(index, tool) for index, tool in enumerate(tools)]
+    chosen = functions if choice is None or choice == "auto" else _choose(functions, choice)
+    more = ' ("\\n" call)*' if is_parallel and (is_free or choice == "required") else ""
     alternatives = " | ".join(f"call_{i}" for i in range(len(chosen)))
-    rules = [f"start: call{more}", f'call: {card.TOOL_CALL} "\\n" ({alternatives}) "\\n" {card.END_TOOL_CALL}']
+    rules = ["start: TEXT calls? | calls", "TEXT: /(.|\\n)+/"] if is_free else ["start: calls"]
+    rules += [f"calls: call{more}", f'call: {card.TOOL_CALL} "\\n" ({alternatives}) "\\n" {card.END_TOOL_CALL}']
     for i, (name, parameters) in enumerate(chosen):
         opening = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": '
         rules.append(f'call_{i}: {json.dumps(opening, ensure_ascii=False)} arguments_{i} "}}"')
         rules.append(f"arguments_{i}: %json {json.dumps({**parameters, 'x-guidance': _STYLE}, ensure_ascii=False)}")
     return Constraint("lark", "\n".join(rules))
+
+
+def _needs_grammar(tools: Sequence[Mapping[str, Any]], *, is_parallel: bool) -> bool:
+    functions = [tool.get("function", tool) for tool in tools]
+    return bool(functions) and (not is_parallel or any(isinstance(f, Mapping) and f.get("strict") for f in functions))
 
 
 def _function(index: int, tool: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from queue import SimpleQueue
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from qwq_local.backend import Backend, Rope
@@ -42,12 +42,16 @@ class EngineClient(Protocol):
 
 
 class Stream(Iterator[Event]):
-    """The events of one request, as they come; ends after the terminal one. Closing it early cancels the request."""
+    """The events of one request, as they come; ends after the terminal one. Closing it early cancels the request.
+
+    Who cannot wait for the next one asks to be told of it (`listen`), and takes what has come.
+    """
 
     def __init__(self, client: EngineClient) -> None:
         self._client = client
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._is_over = self._is_cancelled = False
+        self._listener: Callable[[], None] | None = None
 
     def __next__(self) -> Event:
         """Wait for the next event."""
@@ -57,9 +61,26 @@ class Stream(Iterator[Event]):
         self._is_over = isinstance(event, Finished | Failed)
         return event
 
+    def take(self) -> list[Event]:
+        """What has come since the last time, without waiting."""
+        events: list[Event] = []
+        while not self._is_over:
+            try:
+                events.append(self._events.get_nowait())
+            except Empty:
+                break
+            self._is_over = isinstance(events[-1], Finished | Failed)
+        return events
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have this called after each event that comes from now on, in the thread that brings it; it must not wait."""
+        self._listener = listener
+
     def put(self, event: Event) -> None:
         """Hand an event to whoever reads."""
         self._events.put(event)
+        if self._listener:
+            self._listener()
 
     def close(self) -> None:
         """Cancel what is still running."""
