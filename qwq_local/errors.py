@@ -21,6 +21,7 @@ outermost rooms translate.
     ├── LoadError              llama.cpp refused the model or its context
     │   └── DoesNotFitError    it would, for want of memory
     ├── DecodeError            llama.cpp failed in mid-answer
+    │   └── ModelClosedError   it was closed meanwhile, or before
     └── WorkerDiedError        the process that runs llama.cpp was killed or crashed
 """
 
@@ -128,6 +129,10 @@ class DoesNotFitError(LoadError):
 
 class DecodeError(QwqError):
     """llama.cpp failed while reading the prompt or writing the answer."""
+
+
+class ModelClosedError(DecodeError):
+    """The model was closed, and answers no more."""
 
 
 class WorkerDiedError(QwqError):

@@ -15,7 +15,7 @@ from qwq_local.answering import AnswerStream, Gathered, Reply, ToolCall
 from qwq_local.asking import AnswerOptions, Choices, Reach, Tools, make_request
 from qwq_local.backend import Rope
 from qwq_local.engine import Answering, Event, Failed, Finished, ProcessStatus, Request, Snapshot, Thinking
-from qwq_local.errors import DecodeError, EmptyPromptError, PromptError, SettingsError, TemplateError
+from qwq_local.errors import DecodeError, EmptyPromptError, ModelClosedError, PromptError, SettingsError, TemplateError
 from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import N_PARALLEL, KvType, LoadSettings, RopeWish
@@ -150,7 +150,7 @@ class QwQ:
         tokens: list[int] = []
         with self._closing:
             if self._is_closed:
-                raise DecodeError("The model is closed.", hint="Load it again.")
+                raise ModelClosedError("The model is closed.", hint="Load it again.")
             for segment in prompt.segments:
                 tokens.extend([self._vocabulary.markers[segment.text]] if segment.is_marker else self._vocabulary.tokenize(segment.text))
         return tuple(tokens)

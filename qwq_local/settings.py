@@ -39,7 +39,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise SettingsError(f"{name} is {value!r}, which is unknown.", hint=f"Choose one of {', '.join(choices)}.")
 
 
-_SAMPLING_RANGES: Final[dict[str, tuple[float, float, str]]] = {
+SAMPLING_RANGES: Final[dict[str, tuple[float, float, str]]] = {
     "temperature": (0, 5, f"QwQ is meant to run at {card.TEMPERATURE}."),
     "top_p": (0, 1, f"QwQ is meant to run at {card.TOP_P}; 1 switches it off."),
     "top_k": (0, 2**31 - 1, "QwQ is meant to run at 20 to 40; 0 switches it off."),
@@ -111,7 +111,7 @@ class Sampling:
     n_logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        for name, (low, high, hint) in _SAMPLING_RANGES.items():
+        for name, (low, high, hint) in SAMPLING_RANGES.items():
             value = getattr(self, name)
             if value is not None:
                 _check_range(name, value, low, high, hint)

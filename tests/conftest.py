@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qwq_local.runtime import QwQ
+from tests.serving import Endpoint, running
 
 # A busy machine must not fail a test: nothing here is about time.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -77,3 +78,10 @@ def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("endless") / "endless.gguf"
     path.write_bytes(data)
     return path
+
+
+@pytest.fixture(scope="session")
+def endpoint(environment: pytest.MonkeyPatch) -> Iterator[Endpoint]:  # noqa: ARG001 - asked for so that it comes first
+    """A server of the built-in model, started once for all tests."""
+    with running() as found:
+        yield found

@@ -25,12 +25,13 @@ _COMMANDS = {
     "plan": "Say what to run on this machine, and why.",
     "pull": "Download QwQ-32B as GGUF.",
     "rm": "Delete a model.",
+    "serve": "Answer over HTTP, as OpenAI, Anthropic and Ollama do.",
     "show": "Show what is in a model file.",
     "verify": "Compare a model file with its recorded hash.",
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask",)
+_CONFIGURED = ("ask", "serve")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 

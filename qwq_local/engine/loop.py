@@ -13,7 +13,7 @@ from qwq_local.backend import Backend, Rope
 from qwq_local.engine.engine import Engine, JobEvent
 from qwq_local.engine.request import Event, Failed, Finished, Request
 from qwq_local.engine.snapshot import Snapshot
-from qwq_local.errors import DecodeError, QwqError
+from qwq_local.errors import ModelClosedError, QwqError
 
 MakeEngine = Callable[[Backend], Engine]
 
@@ -54,7 +54,7 @@ class EngineLoop(Generic[Ticket]):
         self._engine.require_room(request)
         with self._closing:
             if self._is_closed:
-                raise DecodeError("The model is closed.", hint="Load it again.")
+                raise ModelClosedError("The model is closed.", hint="Load it again.")
             self._orders.put(partial(self._begin, ticket, request))
         if self._engine.is_reading_ahead:
             self._backend.interrupt()
@@ -86,7 +86,7 @@ class EngineLoop(Generic[Ticket]):
         try:
             while self._obey():
                 self._tell(self._engine.step())
-            self._tell(self._engine.fail_all(DecodeError("The model was closed.")))
+            self._tell(self._engine.fail_all(ModelClosedError("The model was closed.")))
             self._shelve()
         except Exception as error:  # noqa: BLE001 - whatever it was, every request must hear of its end
             self._die(error)

@@ -22,7 +22,7 @@ from qwq_local.engine.messages import AnswerNow, Cancel, FromChild, Load, Loaded
 from qwq_local.engine.request import Finished, Request
 from qwq_local.engine.snapshot import Snapshot
 from qwq_local.engine.worker import Stream
-from qwq_local.errors import ContextLengthError, DecodeError, LoadError
+from qwq_local.errors import ContextLengthError, LoadError, ModelClosedError
 
 BACKOFF_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """How long after each death in a row the next start waits; the last holds for all that follow."""
@@ -149,7 +149,7 @@ class Supervisor:
     def _note(self, act: Callable[[], None]) -> None:
         with self._closing:
             if self._is_closed:
-                raise DecodeError("The model is closed.", hint="Load it again.")
+                raise ModelClosedError("The model is closed.", hint="Load it again.")
             self._notes.put(act)
 
     # What follows runs in the supervisor's thread.
@@ -290,7 +290,7 @@ class Supervisor:
             self._loaders.clear()
 
     def _on_close(self) -> None:
-        self._end = DecodeError("The model was closed.")
+        self._end = ModelClosedError("The model was closed.")
 
     def _shut(self, end: Exception) -> None:
         with self._closing:

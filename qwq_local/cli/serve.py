@@ -1,0 +1,63 @@
+"""`qwq serve`: the REST endpoint and the web page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from qwq_local.cli.options import load_options, sampling_options
+from qwq_local.settings import N_PARALLEL
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; one that others can reach needs a key.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any that is free.")
+@click.option("--parallel", "n_parallel", type=int, default=N_PARALLEL, show_default=True, metavar="N", help="Answers written at once.")
+@click.option("--queue", "n_queued", type=click.IntRange(min=0), default=64, show_default=True, metavar="N", help="Answers that may wait.")
+@click.option("--api-key", "keys", multiple=True, metavar="KEY", help="A key that clients must send. Repeatable; others see it in ps.")
+@click.option("--api-key-file", "key_file", metavar="FILE", help="Keys, one a line. They may stand in QWQ_API_KEY too.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Another name that this server is asked by. Repeatable.")
+@click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="Pages of another origin that may ask. Repeatable.")
+@click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Another name for the model. Repeatable.")
+@click.option("--idle-unload", "idle_seconds", type=click.FloatRange(min=1), metavar="S", help="Unload the model after S idle seconds.")
+@click.option(
+    "--load-wait",
+    "load_wait_seconds",
+    type=click.FloatRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="S",
+    help="How long a request waits for a model that is loading, before 503.",
+)
+@click.option(
+    "--stop-wait",
+    "stop_seconds",
+    type=click.FloatRange(min=0),
+    default=30,
+    show_default=True,
+    metavar="S",
+    help="What running answers get to end when the server is stopped.",
+)
+@click.option(
+    "--max-body", "max_body_mib", type=click.FloatRange(min=0.001), default=8, show_default=True, metavar="MIB", help="Largest request."
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-prompts", is_flag=True, help="Log what is asked and answered, too.")
+@click.option("--open", "opens_page", is_flag=True, help="Open the page in the browser.")
+@load_options
+@sampling_options
+def command(**options: Any) -> None:  # noqa: ANN401 - click's
+    """Answer over HTTP, as OpenAI, Anthropic and Ollama do, until Ctrl-C.
+
+    Sampling options are the defaults of requests that name none.
+
+    \b
+    Examples:
+        qwq serve -m demo
+        qwq serve --port 9000 --parallel 8 --idle-unload 600
+        QWQ_API_KEY=… qwq serve --host 0.0.0.0 --allow-origin https://chat.example.org
+    """
+    from qwq_local.cli.serving import run
+
+    run(options)

@@ -1,0 +1,167 @@
+"""The answers to one request while they are written: one for each choice, awaited together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+from starlette.requests import Request
+
+from qwq_local.answering import AnswerStream, Gathered
+from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta
+from qwq_local.server.errors import ApiError
+
+ChoiceEvent = tuple[int, Event]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a wire format asks for: a conversation with its tools, or a raw prompt, `n` answers to it, and the options of `QwQ.stream`.
+
+    `model` is the name that the client gave, or nothing.
+    """
+
+    model: str = ""
+    messages: Sequence[dict[str, Any]] = ()
+    tools: Sequence[dict[str, Any]] = ()
+    prompts: Sequence[str | list[int]] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    n: int = 1
+
+    @property
+    def n_choices(self) -> int:
+        """How many answers will be written."""
+        return self.n * max(1, len(self.prompts))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """One answer that is complete; `drawn` are its tokens, where they were asked for."""
+
+    found: Gathered
+    end: Finished
+    drawn: tuple[Drawn, ...]
+
+    @property
+    def stops_for_tools(self) -> bool:
+        """Whether it ended to have tools called."""
+        return bool(self.found.tool_calls) and self.end.reason == "stop"
+
+
+class Answers:
+    """The choices of one request, from `model`. Closing them cancels what has not ended; `ends` are those that have."""
+
+    def __init__(self, model: str, streams: Sequence[AnswerStream], release: Callable[[], None]) -> None:
+        self.model = model
+        self.ends: dict[int, Finished | Failed] = {}
+        self._streams = streams
+        self._release = release
+        self._is_closed = False
+
+    @property
+    def n_choices(self) -> int:
+        """How many there are."""
+        return len(self._streams)
+
+    def found(self, index: int) -> Gathered:
+        """What a choice has come to so far."""
+        return self._streams[index].gathered
+
+    async def batches(self, quiet_seconds: float) -> AsyncIterator[Sequence[ChoiceEvent]]:
+        """What has come, as soon as it comes, until every choice has ended; an empty batch after so many seconds without anything."""
+        arrived = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            if not arrived.is_set():
+                with suppress(RuntimeError):  # the server has ended, and nobody waits any more
+                    loop.call_soon_threadsafe(arrived.set)
+
+        for stream in self._streams:
+            stream.listen(wake)
+        while len(self.ends) < len(self._streams):
+            arrived.clear()
+            if batch := self._take():
+                yield batch
+                continue
+            try:
+                async with asyncio.timeout(quiet_seconds):
+                    await arrived.wait()
+            except TimeoutError:
+                yield ()
+
+    async def whole(self) -> list[Whole]:
+        """All of them, complete. Raises the error that one was lost to."""
+        drawn: list[list[Drawn]] = [[] for _ in self._streams]
+        async for batch in self.batches(quiet_seconds=3600):
+            for index, event in batch:
+                if isinstance(event, Failed):
+                    raise event.error
+                if isinstance(event, Drawn):
+                    drawn[index].append(event)
+        ends = [end for _, end in sorted(self.ends.items()) if isinstance(end, Finished)]
+        return [Whole(self.found(i), end, tuple(drawn[i])) for i, end in enumerate(ends)]
+
+    def close(self) -> None:
+        """Cancel what is still to come, and make room for others."""
+        if not self._is_closed:
+            self._is_closed = True
+            for stream in self._streams:
+                stream.close()
+            self._release()
+
+    def _take(self) -> list[ChoiceEvent]:
+        batch: list[ChoiceEvent] = []
+        for index, stream in enumerate(self._streams):
+            if index in self.ends:
+                continue
+            for event in stream.take():
+                batch.append((index, event))
+                if isinstance(event, Finished | Failed):
+                    self.ends[index] = event
+        return batch
+
+
+def joined(batch: Sequence[ChoiceEvent]) -> list[ChoiceEvent]:
+    """The same with neighbouring pieces of one text put together, so that a slow reader gets fewer and larger ones."""
+    found: list[ChoiceEvent] = []
+    for index, event in batch:
+        if found and found[-1][0] == index and (together := _together(found[-1][1], event)):
+            found[-1] = index, together
+        else:
+            found.append((index, event))
+    return found
+
+
+def _together(first: Event, second: Event) -> Event | None:
+    match first, second:
+        case Thinking(), Thinking():
+            return Thinking(first.text + second.text)
+        case Answering(), Answering():
+            return Answering(first.text + second.text)
+        case ToolCallDelta(), ToolCallDelta() if first.index == second.index:
+            return ToolCallDelta(first.index, first.arguments + second.arguments)
+    return None
+
+
+async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
+    """Await the work, unless the client hangs up before it is done: then it is cancelled, and ApiError raised for the log."""
+    results: list[Result] = []
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        results.append(await work)
+        tasks.cancel_scope.cancel()
+    if not results:
+        raise ApiError(499, "The client has hung up.", code="hung_up")
+    return results[0]

@@ -1,0 +1,213 @@
+"""Who may ask, and how much: host, origin, key, size and time of every request are checked before any route sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qwq_local.server.answers import Answers
+from qwq_local.server.errors import ApiError, error_response
+
+OPEN_PATHS: Final = ("/", "/health", "/docs", "/openapi.json")
+OPEN_FOLDERS: Final = ("/static/",)
+"""What says nothing of anyone's chats, and needs no key: a page must load before a key can be typed into it."""
+MAX_REQUEST_ID: Final = 64
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """What is let in.
+
+    Without `keys` everyone may ask. `hosts` are the names that the server goes by, without ports; empty for any. `origins` are the pages of
+    other hosts that may ask. A body has at most `max_body_bytes`, comes within `body_seconds`, and an answer is read by its client at
+    least every `send_seconds`.
+    """
+
+    keys: tuple[str, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+    max_body_bytes: int = 8 * 2**20
+    body_seconds: float = 30.0
+    send_seconds: float = 60.0
+
+
+@dataclass
+class Visit:
+    """One request from its first byte to its last: what is logged and counted of it. `route` is the path's pattern."""
+
+    id: str
+    method: str
+    path: str
+    started_at: float
+    status: int = 0
+    seconds: float = 0.0
+    route: str = ""
+    error: str = ""
+    answers: Answers | None = None
+    prompt: object = None
+    first_byte_seconds: float = 0.0
+
+
+class Guard:
+    """ASGI middleware; `on_end` is told of every visit. `clock` reads seconds."""
+
+    def __init__(
+        self, app: ASGIApp, settings: GuardSettings, on_end: Callable[[Visit], None], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._on_end = on_end
+        self._clock = clock
+        self._digests = [_digest(key) for key in settings.keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it with an error."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        visit = Visit(_request_id(headers), scope["method"], scope["path"], self._clock())
+        scope.setdefault("state", {})["visit"] = visit
+        teller = _Teller(send, visit, self._settings.send_seconds, self._clock)
+        try:
+            self._check(headers, scope)
+            await self._app(scope, _Reader(receive, self._settings, headers).receive, teller.send)
+        except ApiError as error:
+            visit.error = str(error.detail)
+            await error_response(scope["path"], error, visit.id)(scope, receive, teller.send)
+        except ClientTooSlowError:
+            visit.error = "The client does not read its answer."
+        finally:
+            visit.route = getattr(scope.get("route"), "path", "") or "(none)"
+            visit.seconds = self._clock() - visit.started_at
+            self._on_end(visit)
+
+    def _check(self, headers: Headers, scope: Scope) -> None:
+        host, path = headers.get("host", ""), scope["path"]
+        self._check_host(host)
+        origin = headers.get("origin")
+        if origin is not None and not self._knows_origin(origin, host):
+            raise ApiError(
+                403,
+                f"Pages of {origin[:200]!r} may not ask this server. Start it with --allow-origin {origin[:200]}, if they should.",
+                code="foreign_origin",
+            )
+        asks_leave = scope["method"] == "OPTIONS" and "access-control-request-method" in headers  # a preflight, which has no key
+        if self._digests and path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS) and not asks_leave:
+            self._check_key(headers)
+
+    def _check_host(self, host: str) -> None:
+        name = (urlsplit(f"//{host}").hostname or "").casefold() if "@" not in host else ""
+        if self._settings.hosts and name not in self._settings.hosts:
+            raise ApiError(
+                403,
+                f"This server is not {host[:200]!r}. Ask it by its own name, or start it with --allow-host NAME.",
+                code="foreign_host",
+            )
+
+    def _knows_origin(self, origin: str, host: str) -> bool:
+        """Whether a page is one of ours: of the same host and port, over HTTP or, behind a proxy, HTTPS."""
+        return origin in self._settings.origins or origin.casefold() in {f"http://{host}".casefold(), f"https://{host}".casefold()}
+
+    def _check_key(self, headers: Headers) -> None:
+        given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ").strip()
+        if not given:
+            raise ApiError(401, "This server wants a key: Authorization: Bearer KEY, or x-api-key: KEY.", code="missing_api_key")
+        digest = _digest(given)
+        # Every key is compared, each in constant time, so that nothing of them can be told from how long it takes.
+        if not sum([hmac.compare_digest(digest, known) for known in self._digests]):
+            raise ApiError(401, "The key is not one of this server's.", code="invalid_api_key")
+
+
+class _Reader:
+    """Reads the body, no more of it and no longer than allowed."""
+
+    def __init__(self, receive: Receive, settings: GuardSettings, headers: Headers) -> None:
+        self._receive = receive
+        self._settings = settings
+        self._n_bytes = 0
+        self._is_complete = False
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > settings.max_body_bytes:
+            raise self._too_large(int(length))
+
+    async def receive(self) -> Message:
+        if self._is_complete:
+            return await self._receive()
+        try:
+            with anyio.fail_after(self._settings.body_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise ApiError(408, f"The body did not come within {self._settings.body_seconds:g} s.", code="timeout") from None
+        self._n_bytes += len(message.get("body", b""))
+        if self._n_bytes > self._settings.max_body_bytes:
+            raise self._too_large(self._n_bytes)
+        self._is_complete = not message.get("more_body", False)
+        return message
+
+    def _too_large(self, n_bytes: int) -> ApiError:
+        limit = self._settings.max_body_bytes
+        return ApiError(413, f"The body has {n_bytes:,} bytes or more, and {limit:,} are read.", code="request_too_large")
+
+
+class ClientTooSlowError(Exception):
+    """A client that does not read its answer, and does not hang up either."""
+
+
+class _Teller:
+    """Sends the answer with the request's id, and notes its status."""
+
+    def __init__(self, send: Send, visit: Visit, seconds: float, clock: Callable[[], float]) -> None:
+        self._send = send
+        self._visit = visit
+        self._seconds = seconds
+        self._clock = clock
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._visit.status = message["status"]
+            self._visit.first_byte_seconds = self._clock() - self._visit.started_at
+            MutableHeaders(scope=message)["X-Request-Id"] = self._visit.id
+        try:
+            with anyio.fail_after(self._seconds):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientTooSlowError from None
+
+
+def allowed_hosts(bound: str, more: Sequence[str]) -> frozenset[str]:
+    """The names that a server goes by that is bound to a loopback address, and those it was given; any, where it is bound elsewhere."""
+    if not is_loopback(bound):
+        return frozenset(more)
+    return frozenset({"localhost", "127.0.0.1", "::1", bound.strip("[]").casefold(), *(name.casefold() for name in more)})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach this address."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    is_fit = 0 < len(given) <= MAX_REQUEST_ID and given.isascii() and all(c.isalnum() or c in "-_.:" for c in given)
+    return given if is_fit else f"req_{secrets.token_hex(12)}"
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,100 @@
+"""One line for each request, without what was asked or answered unless that is wanted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from qwq_local.engine import Failed, Finished
+from qwq_local.server.guard import Visit
+
+LogFormat = Literal["text", "json"]
+LOGGER: Final = logging.getLogger("qwq.server")
+
+
+class RequestLog:
+    """Writes the line of each visit; `with_prompts` adds what was asked and what was answered."""
+
+    def __init__(self, *, with_prompts: bool = False) -> None:
+        self._with_prompts = with_prompts
+
+    def note(self, visit: Visit) -> None:
+        """A request has ended."""
+        facts: dict[str, Any] = {
+            "request": visit.id,
+            "method": visit.method,
+            "path": visit.path[:200],
+            "status": visit.status or 499,
+            "seconds": round(visit.seconds, 3),
+        }
+        if visit.answers:
+            facts |= _answer_facts(visit)
+        if visit.error:
+            facts["error"] = visit.error[:500]
+        if self._with_prompts and visit.answers:
+            facts["prompt"] = visit.prompt
+            facts["answers"] = [vars_of(visit, i) for i in range(visit.answers.n_choices)]
+        LOGGER.info("%s %s", visit.method, visit.path[:200], extra={"facts": facts})
+
+
+def vars_of(visit: Visit, index: int) -> dict[str, str]:
+    """What a choice came to."""
+    assert visit.answers, "there are choices"
+    found = visit.answers.found(index)
+    return {"reasoning_content": found.reasoning, "content": found.content}
+
+
+def _answer_facts(visit: Visit) -> dict[str, Any]:
+    assert visit.answers, "there are some"
+    ends = [end for _, end in sorted(visit.answers.ends.items())]
+    done = [end for end in ends if isinstance(end, Finished)]
+    failed = [str(end.error) for end in ends if isinstance(end, Failed)]
+    facts: dict[str, Any] = {"model": visit.answers.model, "ended": ",".join(end.reason for end in done) or "hung up"}
+    if done:
+        facts |= {
+            "prompt_tokens": done[0].usage.prompt_tokens,
+            "cached_tokens": done[0].usage.cached_tokens,
+            "completion_tokens": sum(end.usage.completion_tokens for end in done),
+            "queued_seconds": round(max(end.timings.queued_seconds for end in done), 3),
+            "prefill_seconds": round(max(end.timings.prefill_seconds for end in done), 3),
+            "decode_seconds": round(max(end.timings.decode_seconds for end in done), 3),
+            "rope": done[0].rope,
+        }
+    return facts | ({"error": failed[0]} if failed else {})
+
+
+class _Formatter(logging.Formatter):
+    """A line of key=value pairs, or of JSON."""
+
+    def __init__(self, kind: LogFormat) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
+        facts: Mapping[str, Any] = getattr(record, "facts", None) or {"message": record.getMessage()}
+        if record.exc_info:
+            facts = {**facts, "exception": self.formatException(record.exc_info)}
+        if self._kind == "json":
+            return json.dumps({"time": at, "level": record.levelname.lower(), **facts}, ensure_ascii=False, default=str)
+        pairs = " ".join(f"{name}={_plain(value)}" for name, value in facts.items())
+        return f"{at} {record.levelname.lower()} {pairs}"
+
+
+def _plain(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
+
+
+def set_up(kind: LogFormat = "text", level: int = logging.INFO) -> None:
+    """Send our log, and what uvicorn warns of, to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(kind))
+    for name, least in (("qwq", level), ("qwq_local", logging.WARNING), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(least)

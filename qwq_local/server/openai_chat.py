@@ -1,0 +1,202 @@
+"""OpenAI's chat completions, what is answered: `POST /v1/chat/completions`, at once or as a stream.
+
+Format: platform.openai.com/docs/api-reference/chat. `reasoning_content` beside `content` is what the hosted QwQ and DeepSeek added to it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolCallDelta, ToolCallStarted
+from qwq_local.server.answers import Answers, ChoiceEvent, Whole, while_connected
+from qwq_local.server.desk import Desk
+from qwq_local.server.errors import as_api_error, error_body
+from qwq_local.server.openai_asked import ChatRequest
+from qwq_local.server.openai_parts import (
+    FINISH,
+    Call,
+    Extension,
+    TokenLogprob,
+    TokenUsage,
+    call_of,
+    extension_of,
+    logprob_of,
+    now,
+    usage_of,
+)
+from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, Stream, sent_event
+from qwq_local.server.wire import JsonRoute, Told
+
+
+class AnswerMessage(Told):
+    """The answer: its thought in `reasoning_content`, what is meant for the user in `content`."""
+
+    role: Literal["assistant"]
+    content: str | None
+    reasoning_content: str
+    refusal: None = None
+    tool_calls: list[Call] | None = None
+
+
+class Logprobs(Told):
+    """The tokens of thought and answer; `reasoning_content` as DeepSeek has it."""
+
+    content: list[TokenLogprob]
+    reasoning_content: list[TokenLogprob]
+    refusal: None = None
+
+
+class ChatChoice(Told):
+    """One answer."""
+
+    index: int
+    message: AnswerMessage
+    logprobs: Logprobs | None
+    finish_reason: Literal["stop", "length", "tool_calls"]
+
+
+class ChatCompletion(Told):
+    """The whole answer; `qwq` tells what the format has no place for."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: TokenUsage
+    qwq: Extension
+
+
+def logprobs_of(drawn: Sequence[Drawn]) -> Logprobs:
+    """The drawn tokens, markers left out, which are no text."""
+    told = [token for token in drawn if token.piece]
+    return Logprobs(
+        content=[logprob_of(token) for token in told if not token.is_thought],
+        reasoning_content=[logprob_of(token) for token in told if token.is_thought],
+    )
+
+
+def completion_of(answers: Answers, wholes: Sequence[Whole], *, has_logprobs: bool) -> ChatCompletion:
+    """The answer that was not streamed."""
+    choices = []
+    for index, whole in enumerate(wholes):
+        found = whole.found
+        message = AnswerMessage(role="assistant", content=found.content, reasoning_content=found.reasoning)
+        if found.tool_calls:
+            message.content = found.content or None
+            message.tool_calls = [call_of(call, new_id("call")) for call in found.tool_calls]
+        choices.append(
+            ChatChoice(
+                index=index,
+                message=message,
+                logprobs=logprobs_of(whole.drawn) if has_logprobs else None,
+                finish_reason="tool_calls" if whole.stops_for_tools else FINISH[whole.end.reason],
+            )
+        )
+    ends = [whole.end for whole in wholes]
+    return ChatCompletion(
+        id=new_id("chatcmpl"),
+        object="chat.completion",
+        created=now(),
+        model=answers.model,
+        choices=choices,
+        usage=usage_of(ends),
+        qwq=extension_of(ends),
+    )
+
+
+class ChatWriter:
+    """Writes a stream of `chat.completion.chunk`s.
+
+    Each choice begins with its role, ends with its finish reason, and never has `content: null`, which the widespread example prints.
+    """
+
+    media_type: ClassVar[str] = EVENT_STREAM
+
+    def __init__(self, answers: Answers, *, has_usage: bool, has_logprobs: bool) -> None:
+        self._answers = answers
+        self._has_usage = has_usage
+        self._has_logprobs = has_logprobs
+        self._head = {"id": new_id("chatcmpl"), "object": "chat.completion.chunk", "created": now(), "model": answers.model}
+        self._drawn: dict[int, list[Drawn]] = {}
+
+    def open(self) -> bytes:
+        """The role of each choice."""
+        delta = {"role": "assistant", "content": "", "reasoning_content": ""}
+        return b"".join(self._chunk(index, delta) for index in range(self._answers.n_choices))
+
+    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
+        """A chunk for each event that the format has one for."""
+        return b"".join(self._told(index, event) for index, event in batch)
+
+    def keep_alive(self) -> bytes:
+        """A comment."""
+        return KEEP_ALIVE_COMMENT
+
+    def close(self) -> bytes:
+        """The usage, where it was asked for, and the end."""
+        ends = [end for _, end in sorted(self._answers.ends.items()) if isinstance(end, Finished)]
+        if not self._has_usage or len(ends) < self._answers.n_choices:
+            return DONE
+        told = {"usage": usage_of(ends).model_dump(), "qwq": extension_of(ends).model_dump()}
+        return sent_event(self._head | {"choices": []} | told) + DONE
+
+    def _told(self, index: int, event: object) -> bytes:
+        match event:
+            case Drawn():
+                self._drawn.setdefault(index, []).append(event)
+            case Thinking(text):
+                return self._chunk(index, {"reasoning_content": text})
+            case Answering(text):
+                return self._chunk(index, {"content": text})
+            case ToolCallStarted(call, name):
+                function = {"name": name, "arguments": ""}
+                return self._chunk(index, _call_delta(call, {"id": new_id("call"), "type": "function", "function": function}))
+            case ToolCallDelta(call, arguments):
+                return self._chunk(index, _call_delta(call, {"function": {"arguments": arguments}}))
+            case Finished() | Failed():
+                return self._ended(index, event)
+        return b""
+
+    def _ended(self, index: int, end: Finished | Failed) -> bytes:
+        if isinstance(end, Failed):
+            return sent_event(error_body("openai", as_api_error(end.error)))
+        calls = end.reason == "stop" and self._answers.found(index).tool_calls
+        return self._chunk(index, {"content": ""}, "tool_calls" if calls else FINISH[end.reason])
+
+    def _chunk(self, index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        drawn = self._drawn.pop(index, ()) if self._has_logprobs else ()
+        logprobs = logprobs_of(drawn).model_dump() if drawn else None
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return sent_event(self._head | {"choices": [choice]} | ({"usage": None} if self._has_usage else {}))
+
+
+def _call_delta(index: int, call: dict[str, Any]) -> dict[str, Any]:
+    return {"tool_calls": [{"index": index} | call]}
+
+
+def new_id(kind: str) -> str:
+    """An id that nobody else has."""
+    return f"{kind}-{secrets.token_hex(12)}" if kind == "chatcmpl" else f"{kind}_{secrets.token_hex(12)}"
+
+
+router = APIRouter(route_class=JsonRoute, tags=["OpenAI"])
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion, response_model_exclude_unset=True)
+async def create_chat_completion(body: ChatRequest, request: Request) -> Response | ChatCompletion:
+    """Answer a conversation."""
+    desk: Desk = request.app.state.desk
+    answers = request.state.visit.answers = await desk.answer(body.ask())
+    if body.stream:
+        has_usage = bool(body.stream_options and body.stream_options.include_usage)
+        return Stream(answers, ChatWriter(answers, has_usage=has_usage, has_logprobs=bool(body.logprobs)))
+    try:
+        return completion_of(answers, await while_connected(request, answers.whole()), has_logprobs=bool(body.logprobs))
+    finally:
+        answers.close()

@@ -1,0 +1,185 @@
+"""A server's life: bound, loading, answering, and ended without losing what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from qwq_local.errors import QwqError, SettingsError
+from qwq_local.server.app import make_app
+from qwq_local.server.desk import Desk, DeskSettings, Health, Load
+from qwq_local.server.guard import GuardSettings, Visit, is_loopback
+from qwq_local.server.logs import RequestLog
+from qwq_local.server.metrics import Metrics
+
+HEAD_SECONDS: Final = 10.0
+"""How long a client may take for the head of a request: whoever is slower holds a connection for nothing."""
+MAX_HEAD_BYTES: Final = 32 * 1024
+MAX_CONNECTIONS: Final = 1000
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where a server listens, and how it lives; `stop_seconds` is what running answers get to end when it is stopped."""
+
+    desk: DeskSettings
+    guard: GuardSettings
+    host: str = "127.0.0.1"
+    port: int = 8080
+    stop_seconds: float = 30.0
+    logs_prompts: bool = False
+    head_seconds: float = HEAD_SECONDS
+
+    def __post_init__(self) -> None:
+        if not is_loopback(self.host) and not self.guard.keys:
+            raise SettingsError(
+                f"host is {self.host}, which others can reach, and there is no key.",
+                hint="Give one with --api-key-file FILE or QWQ_API_KEY, or stay on --host 127.0.0.1.",
+            )
+
+
+class PatientServer(uvicorn.Server):
+    """Ends what runs before it ends itself."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk, stop_seconds: float) -> None:
+        super().__init__(config)
+        self._desk = desk
+        self._stop_seconds = stop_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers end, fail those that take too long, and then close all connections."""
+        closing = asyncio.create_task(self._desk.close(0.0 if self.force_exit else self._stop_seconds))
+        await super().shutdown(sockets)
+        await closing
+
+
+class ImpatientProtocol(H11Protocol):
+    """HTTP/1.1 that hangs up on clients whose request's head does not come in time."""
+
+    head_seconds = HEAD_SECONDS
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """A client has come."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come; between two requests the clock is uvicorn's, until the next one begins."""
+        if self._timer is None and self._is_between_requests():
+            self._await_head()
+        super().data_received(data)
+        if not self._is_between_requests():
+            self._stop_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _is_between_requests(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's own annotation forgets the time before the first
+        return cycle is None or cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._timer = self.loop.call_later(self.head_seconds, self.transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Onlooker(Protocol):
+    """Is told how the server fares."""
+
+    def listens(self, address: str, stop: Callable[[], None]) -> None:
+        """It answers at this address, and loads its model; `stop` ends it, from any thread."""
+        ...
+
+    def is_ready(self, address: str, health: Health) -> None:
+        """The model is loaded."""
+        ...
+
+
+def serve(settings: ServerSettings, load: Load, onlooker: Onlooker) -> None:
+    """Serve until SIGINT or SIGTERM. Raises SettingsError where the address cannot be had, and what loading raises."""
+    with _bound(settings.host, settings.port) as listener:
+        asyncio.run(_serve(settings, load, listener, onlooker))
+
+
+async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, onlooker: Onlooker) -> None:
+    desk = Desk(settings.desk, load)
+    metrics, log = Metrics(desk), RequestLog(with_prompts=settings.logs_prompts)
+
+    def note(visit: Visit) -> None:
+        metrics.note(visit)
+        log.note(visit)
+
+    protocol = type("Protocol", (ImpatientProtocol,), {"head_seconds": settings.head_seconds})
+    config = uvicorn.Config(
+        make_app(desk, settings.guard, note, metrics),
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=60,
+        proxy_headers=False,
+    )
+    server = PatientServer(config, desk, settings.stop_seconds)
+    address = _address(settings.host, listener.getsockname()[1])
+    failures: list[QwqError] = []
+
+    async def start() -> None:
+        try:
+            await desk.start()
+        except QwqError as error:
+            if not server.should_exit:
+                failures.append(error)
+            server.should_exit = True
+        else:
+            onlooker.is_ready(address, desk.health())
+
+    loading = asyncio.create_task(start())
+    onlooker.listens(address, partial(setattr, server, "should_exit", True))
+    await server.serve(sockets=[listener])
+    await loading
+    if failures:
+        raise failures[0]
+
+
+def _address(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
+    return f"http://{shown}:{port}"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(found[0], socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"host is {host!r}, which is no address of this machine: {error}.", hint="Use --host 127.0.0.1.") from error
+    try:
+        if sys.platform != "win32":  # there it would let two programs share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(found[4])
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"{_address(host, port)} cannot be had: {error.strerror}.",
+            hint="Another program may listen there; choose another port with --port.",
+        ) from error
+    return listener

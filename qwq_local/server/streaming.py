@@ -1,0 +1,99 @@
+"""Answers sent while they are written: server-sent events, or lines of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Protocol
+
+import anyio
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from qwq_local.server.answers import Answers, ChoiceEvent, joined
+
+QUIET_SECONDS: Final = 10.0
+"""After so long without anything to say, clients and proxies are told that the answer is still on its way."""
+EVENT_STREAM: Final = "text/event-stream"
+
+
+class Writer(Protocol):
+    """Writes the events of answers in one wire format."""
+
+    media_type: ClassVar[str]
+
+    def open(self) -> bytes:
+        """What comes before everything."""
+        ...
+
+    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
+        """What has come; errors and ends too."""
+        ...
+
+    def keep_alive(self) -> bytes:
+        """That there is nothing yet."""
+        ...
+
+    def close(self) -> bytes:
+        """What comes after everything."""
+        ...
+
+
+class Stream(Response):
+    """A response that a writer writes while its answers come; a client that hangs up cancels them."""
+
+    def __init__(self, answers: Answers, writer: Writer) -> None:
+        self.status_code = 200
+        self.media_type = writer.media_type
+        self.background = None
+        self.body = b""
+        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._answers = answers
+        self._writer = writer
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            tasks.cancel_scope.cancel()
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch)
+                await self._send(send)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._answers.close()
+
+    async def _send(self, send: Send) -> None:
+        async def say(data: bytes) -> None:
+            if data:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await say(self._writer.open())
+        async for batch in self._answers.batches(QUIET_SECONDS):
+            await say(self._writer.write(joined(batch)) if batch else self._writer.keep_alive())
+        await say(self._writer.close())
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def as_json(data: BaseModel | dict[str, Any]) -> str:
+    """One line of JSON; fields of a model that were not set are left out."""
+    if isinstance(data, BaseModel):
+        return data.model_dump_json(exclude_unset=True)
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def sent_event(data: BaseModel | dict[str, Any], event: str = "") -> bytes:
+    """One server-sent event (WHATWG HTML, 9.2.6)."""
+    head = f"event: {event}\n" if event else ""
+    return f"{head}data: {as_json(data)}\n\n".encode()
+
+
+KEEP_ALIVE_COMMENT: Final = b": still thinking\n\n"
+DONE: Final = b"data: [DONE]\n\n"
