@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from qwq_local import __version__
-from qwq_local.server import house, openai_chat
+from qwq_local.errors import QwqError
+from qwq_local.server import house, openai_chat, openai_completions
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_response, invalid_request
 from qwq_local.server.guard import Guard, GuardSettings, Visit
@@ -51,12 +52,12 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
     )
     app.state.desk = desk
     app.state.metrics = metrics
-    for module in (openai_chat, house):
+    for module in (openai_chat, openai_completions, house):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_page()), name="static")
     app.add_exception_handler(RequestValidationError, _refuse)
-    app.add_exception_handler(HTTPException, _tell)
-    app.add_exception_handler(Exception, _tell)
+    for kind in (HTTPException, QwqError, Exception):
+        app.add_exception_handler(kind, _tell)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from http import HTTPStatus
@@ -142,7 +143,7 @@ def _param(error: QwqError) -> str | None:
 
 
 def _field(error: Mapping[str, Any]) -> str:
-    return _path(error["loc"]).split(".")[0]
+    return re.split(r"[.\[]", _path(error["loc"]))[0]
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import check_order
+from qwq_local.server.errors import ApiError
 from qwq_local.server.openai_parts import OpenAiRequest
 from qwq_local.server.wire import TEXT_ONLY, Budget, Function, Schema, Tokens, Wire, check_depth, given, unsupported
 
@@ -103,6 +104,20 @@ class NamedTool(Wire):
     function: NamedFunction
 
 
+class AllowedTools(Wire):
+    """Which of the tools may be called, and whether one must be."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool]
+
+
+class AllowedToolChoice(Wire):
+    """A choice among some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
 class JsonSchema(Wire):
     """A schema for the answer. It holds whether `strict` says so or not; `name` and `description` have no effect."""
 
@@ -147,6 +162,7 @@ class ChatRequest(OpenAiRequest):
         "audio": TEXT_ONLY,
         "functions": "they were replaced by tools",
         "function_call": "it was replaced by tool_choice",
+        "moderation": "nothing leaves this machine, and nobody reads along",
         "prediction": "drafts are found without it",
         "web_search_options": "nothing leaves this machine",
     }
@@ -159,7 +175,7 @@ class ChatRequest(OpenAiRequest):
     chat_template_kwargs: ChatTemplateOptions | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     tools: Annotated[list[Tool], Field(max_length=512)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | AllowedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
@@ -180,8 +196,17 @@ class ChatRequest(OpenAiRequest):
         """As the desk wants it. Raises ApiError for messages in an order that cannot be."""
         messages = [message.for_template() for message in self.messages]
         check_order(messages)
-        tools = [tool.function.tool() for tool in self.tools or ()]
-        return Ask(self.model, messages, tools, options=self.shared_options() | self._own_options(), n=self.n or 1)
+        return Ask(self.model, messages, self._tools(), options=self.shared_options() | self._own_options(), n=self.n or 1)
+
+    def _tools(self) -> list[dict[str, Any]]:
+        functions = [tool.function for tool in self.tools or ()]
+        if isinstance(self.tool_choice, AllowedToolChoice):
+            allowed = {tool.function.name for tool in self.tool_choice.allowed_tools.tools}
+            unknown = allowed - {function.name for function in functions}
+            if unknown:
+                raise ApiError(400, f"tool_choice allows {min(unknown)!r}, which is not among the tools.", param="tool_choice")
+            functions = [function for function in functions if function.name in allowed]
+        return [function.tool() for function in functions]
 
     def _own_options(self) -> dict[str, Any]:
         budget = self.thinking_budget_tokens
@@ -195,10 +220,15 @@ class ChatRequest(OpenAiRequest):
             think_tokens=budget or None,
             thinks=False if budget == 0 else thinks,
             n_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            tool_choice=self.tool_choice.model_dump() if isinstance(self.tool_choice, NamedTool) else self.tool_choice,
+            tool_choice=self._choice(),
             parallel_tool_calls=self.parallel_tool_calls,
             **format_option(self.response_format),
         )
+
+    def _choice(self) -> str | dict[str, Any] | None:
+        if isinstance(self.tool_choice, AllowedToolChoice):
+            return self.tool_choice.allowed_tools.mode
+        return self.tool_choice.model_dump() if isinstance(self.tool_choice, NamedTool) else self.tool_choice
 
 
 def format_option(wanted: ResponseFormat | None) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Format: platform.openai.com/docs/api-reference/chat. `reasoning_content` beside 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +25,7 @@ from qwq_local.server.openai_parts import (
     call_of,
     extension_of,
     logprob_of,
+    new_id,
     now,
     usage_of,
 )
@@ -180,15 +180,15 @@ def _call_delta(index: int, call: dict[str, Any]) -> dict[str, Any]:
     return {"tool_calls": [{"index": index} | call]}
 
 
-def new_id(kind: str) -> str:
-    """An id that nobody else has."""
-    return f"{kind}-{secrets.token_hex(12)}" if kind == "chatcmpl" else f"{kind}_{secrets.token_hex(12)}"
-
-
 router = APIRouter(route_class=JsonRoute, tags=["OpenAI"])
 
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, response_model_exclude_unset=True)
+@router.post(
+    "/v1/chat/completions",
+    response_model=ChatCompletion,
+    response_model_exclude_unset=True,
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+)
 async def create_chat_completion(body: ChatRequest, request: Request) -> Response | ChatCompletion:
     """Answer a conversation."""
     desk: Desk = request.app.state.desk

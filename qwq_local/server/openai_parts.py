@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -34,8 +35,8 @@ Finish = Literal["stop", "length", "tool_calls"]
 class OpenAiRequest(Samplers):
     """The fields that both have.
 
-    Accepted without effect, since they do not change an answer here: `user`, `metadata`, `safety_identifier`, `prompt_cache_key`,
-    `prompt_cache_retention` (whom it is for; caching needs no hint) and `service_tier` (there is one).
+    Accepted without effect, since they do not change an answer here: `user`, `metadata`, `safety_identifier` (whom it is for),
+    `prompt_cache_…` (the cache needs no hints) and `service_tier` (there is one).
     """
 
     refused: ClassVar = {
@@ -59,19 +60,25 @@ class OpenAiRequest(Samplers):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    prompt_cache_options: dict[str, str] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    repetition_penalty: float | None = ranged("repeat_penalty")
 
     def shared_options(self) -> dict[str, Any]:
         """Arguments of `QwQ.stream`."""
         bias = tuple((int(token), float(value)) for token, value in (self.logit_bias or {}).items())
-        return self.sampler_options() | given(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            seed=folded_seed(self.seed),
-            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop) if self.stop else None,
-            logit_bias=bias or None,
+        return (
+            given(repeat_penalty=self.repetition_penalty)
+            | self.sampler_options()
+            | given(
+                temperature=self.temperature,
+                top_p=self.top_p,
+                presence_penalty=self.presence_penalty,
+                frequency_penalty=self.frequency_penalty,
+                seed=folded_seed(self.seed),
+                stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop) if self.stop else None,
+                logit_bias=bias or None,
+            )
         )
 
 
@@ -177,6 +184,12 @@ def logprob_of(drawn: Drawn) -> TokenLogprob:
     logprob = drawn.draw.logprob
     assert logprob is not None, "only tokens with one are told of"
     return TokenLogprob(token=_text(drawn.piece), logprob=max(logprob, LEAST_LOGPROB), bytes=list(drawn.piece), top_logprobs=top)
+
+
+def new_id(kind: str) -> str:
+    """An id that nobody else has."""
+    separator = "-" if kind in ("chatcmpl", "cmpl") else "_"
+    return f"{kind}{separator}{secrets.token_hex(12)}"
 
 
 def now() -> int:

@@ -21,7 +21,7 @@ TEXT_ONLY: Final = "QwQ reads and writes text only"
 
 
 class Wire(BaseModel):
-    """A part of a request. What it does not name is refused, and so is what `refused` names, with the reason; null counts as left out."""
+    """A part of a request. What it does not name is refused, and so is what `refused` names, with the reason; null says nothing."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     refused: ClassVar[Mapping[str, str]] = {}
@@ -34,7 +34,7 @@ class Wire(BaseModel):
         for name, why in cls.refused.items():
             if data.get(name) is not None:
                 raise unsupported(name, why)
-        return {name: value for name, value in data.items() if value is not None or name not in cls.refused}
+        return {name: value for name, value in data.items() if value is not None}
 
 
 class Told(BaseModel):
