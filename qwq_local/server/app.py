@@ -32,6 +32,7 @@ _STATUSES: Final = {
     408: "The body did not come in time",
     413: "The body is too large",
     429: "Too many answers wait; Retry-After tells when to come back",
+    431: "The head is too large",
     500: "A fault of the server",
     503: "The model is loading, or cannot be; Retry-After tells when to come back",
 }

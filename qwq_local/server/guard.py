@@ -23,6 +23,7 @@ OPEN_PATHS: Final = ("/", "/health", "/docs", "/openapi.json")
 OPEN_FOLDERS: Final = ("/static/",)
 """What says nothing of anyone's chats, and needs no key: a page must load before a key can be typed into it."""
 MAX_REQUEST_ID: Final = 64
+MAX_HEAD_BYTES: Final = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ class Guard:
             self._on_end(visit)
 
     def _check(self, headers: Headers, scope: Scope) -> None:
+        n_bytes = sum(len(name) + len(value) for name, value in headers.raw)
+        if n_bytes > MAX_HEAD_BYTES:
+            raise ApiError(431, f"The head of the request has {n_bytes:,} bytes, and {MAX_HEAD_BYTES:,} are read.", code="head_too_large")
         host, path = headers.get("host", ""), scope["path"]
         self._check_host(host)
         origin = headers.get("origin")

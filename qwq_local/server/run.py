@@ -16,13 +16,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from qwq_local.errors import QwqError, SettingsError
 from qwq_local.server.app import make_app
 from qwq_local.server.desk import Desk, DeskSettings, Health, Load
-from qwq_local.server.guard import GuardSettings, Visit, is_loopback
+from qwq_local.server.guard import MAX_HEAD_BYTES, GuardSettings, Visit, is_loopback
 from qwq_local.server.logs import RequestLog
 from qwq_local.server.metrics import Metrics
 
 HEAD_SECONDS: Final = 10.0
 """How long a client may take for the head of a request: whoever is slower holds a connection for nothing."""
-MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_CONNECTIONS: Final = 1000
 
 

@@ -1,0 +1,110 @@
+"""What the endpoint refuses, and that it goes on answering others."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from qwq_local.cli.serving import read_keys
+from qwq_local.errors import SettingsError
+from qwq_local.server.desk import DeskSettings
+from qwq_local.server.guard import GuardSettings, allowed_hosts, is_loopback
+from qwq_local.server.run import ServerSettings
+from tests.server_attacks import ATTACKS, KEY, SECURED, SUM, Attack, chat, head, status
+from tests.serving import GUARD, Endpoint, running
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[Endpoint]:
+    with running(SECURED) as endpoint:
+        yield endpoint
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_an_attack_is_refused_and_the_next_request_is_answered(secured: Endpoint, attack: Attack) -> None:
+    assert attack.carry_out(secured) == attack.expected
+    assert status(secured, head("GET", "/v1/models")) == 200
+
+
+@pytest.mark.parametrize("key", [KEY, "another"])
+def test_each_key_opens_in_either_header(secured: Endpoint, key: str) -> None:
+    assert secured.get("/v1/models", authorization=f"Bearer {key}").status_code == 200
+    assert secured.get("/v1/models", **{"x-api-key": key}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/docs", "/openapi.json"])
+def test_what_tells_nothing_needs_no_key(secured: Endpoint, path: str) -> None:
+    assert secured.get(path).status_code == 200
+
+
+def test_a_page_that_was_allowed_may_ask(secured: Endpoint) -> None:
+    origin = "https://friend.example"
+    answer = secured.post("/v1/chat/completions", SUM, authorization=f"Bearer {KEY}", origin=origin)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
+    leave = head("OPTIONS", "/v1/models", f"Origin: {origin}", "Access-Control-Request-Method: GET", key=None)
+    assert status(secured, leave) == 200
+
+
+def test_a_page_of_the_server_itself_may_ask(secured: Endpoint) -> None:
+    assert secured.get("/v1/models", authorization=f"Bearer {KEY}", origin=secured.url).status_code == 200
+
+
+def test_errors_have_the_shape_of_the_api_that_was_asked(secured: Endpoint) -> None:
+    openai, anthropic, ollama = (secured.post(path, SUM).json() for path in ("/v1/chat/completions", "/v1/messages", "/api/chat"))
+    assert (openai["error"]["type"], openai["error"]["code"]) == ("authentication_error", "missing_api_key")
+    assert (anthropic["type"], anthropic["error"]["type"]) == ("error", "authentication_error")
+    assert "key" in ollama["error"]
+
+
+def test_a_request_keeps_its_id_unless_that_is_unfit(secured: Endpoint) -> None:
+    assert secured.get("/health", **{"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    for unfit in ("a b", "x" * 65, "<script>"):
+        assert secured.get("/health", **{"x-request-id": unfit}).headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.slow
+def test_a_client_that_does_not_read_its_answer_is_let_go(secured: Endpoint) -> None:
+    address = urlsplit(secured.url)
+    with socket.create_connection((address.hostname, address.port)) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        many = json.dumps(SUM | {"n": 16, "stream": True, "logprobs": True, "top_logprobs": 20}).encode()
+        for _ in range(6):
+            deaf.sendall(chat(body=many))
+        assert status(secured, chat()) == 200
+
+
+def test_keys_are_neither_told_nor_logged(secured: Endpoint, capfd: pytest.CaptureFixture[str]) -> None:
+    answer = secured.get("/v1/models", authorization="Bearer sk-mistyped")
+    assert "sk-" not in answer.text
+    out = capfd.readouterr()
+    assert "sk-" not in out.out + out.err
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])  # noqa: S104 - refused
+def test_an_address_that_others_reach_needs_a_key(host: str) -> None:
+    assert not is_loopback(host)
+    with pytest.raises(SettingsError, match="there is no key"):
+        ServerSettings(DeskSettings("demo"), GuardSettings(), host=host)
+    ServerSettings(DeskSettings("demo"), replace(GUARD, keys=("k",)), host=host)
+
+
+def test_a_server_that_others_reach_goes_by_any_name_unless_names_are_given() -> None:
+    assert allowed_hosts("0.0.0.0", ()) == frozenset()  # noqa: S104 - not bound
+    assert allowed_hosts("0.0.0.0", ("Box.lan",)) == {"Box.lan"}  # noqa: S104 - likewise
+    assert "127.0.0.1" in allowed_hosts("localhost", ())
+
+
+def test_keys_come_from_options_the_environment_and_a_file(tmp_path: os.PathLike[str]) -> None:
+    file = os.path.join(tmp_path, "keys")  # noqa: PTH118 - as users type it
+    with open(file, "w", encoding="utf-8") as out:  # noqa: PTH123 - likewise
+        out.write("# ours\nfrom-file \n\nfrom-option\n")
+    keys = read_keys(("from-option",), file, {"QWQ_API_KEY": "one, two,"})
+    assert keys == ("from-option", "one", "two", "from-file")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_keys((), os.path.join(tmp_path, "none"), {})  # noqa: PTH118 - likewise
