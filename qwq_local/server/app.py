@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -45,12 +46,15 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
         version=__version__,
         summary="QwQ-32B on your own machine, by the APIs that clients know",
         middleware=[Middleware(Guard, guard, on_end), *_cross_origin(guard)],
+        docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         responses={
             status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
             for status, text in _STATUSES.items()
         },
     )
+    patch_fastapi(app, redirect_from_root_to_docs=False)  # FastAPI's own page fetches its scripts from elsewhere
     app.state.desk = desk
     app.state.metrics = metrics
     for module in (openai_chat, openai_completions, house):

@@ -83,7 +83,9 @@ def as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
-        return ApiError(error.status_code, _http_message(error))
+        told = ApiError(error.status_code, _http_message(error))
+        told.headers = error.headers
+        return told
     if not isinstance(error, QwqError):
         return ApiError(500, "Something went wrong inside. The server's log tells what, under this request's id.", code="internal_error")
     message = " ".join(filter(None, (str(error), error.hint)))

@@ -20,7 +20,7 @@ from qwq_local.server.answers import Answers
 from qwq_local.server.errors import ApiError, error_response
 
 OPEN_PATHS: Final = ("/", "/health", "/docs", "/openapi.json")
-OPEN_FOLDERS: Final = ("/static/",)
+OPEN_FOLDERS: Final = ("/static/", "/swagger/")
 """What says nothing of anyone's chats, and needs no key: a page must load before a key can be typed into it."""
 MAX_REQUEST_ID: Final = 64
 MAX_HEAD_BYTES: Final = 32 * 1024

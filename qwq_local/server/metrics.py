@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -23,6 +24,7 @@ class Metrics:
     def __init__(self, desk: Desk) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(desk))
+        ProcessCollector(registry=self._registry)
         self._requests = Counter("qwq_requests", "Requests by route and status", ["route", "status"], registry=self._registry)
         self._seconds = Histogram("qwq_request_seconds", "From request to last byte", ["route"], buckets=_SECONDS, registry=self._registry)
         self._queued = Histogram("qwq_queued_seconds", "Wait for a place in the batch", buckets=_SECONDS, registry=self._registry)
@@ -57,6 +59,7 @@ class _EngineCollector(Collector):
         yield _gauge("qwq_model_loaded", "1 while a model is loaded and answers", float(health.status == "ok"))
         yield _gauge("qwq_model_loaded_share", "Share of the model that is loaded", health.loaded_share)
         yield _gauge("qwq_open_answers", "Answers that are written or wait, of all requests", self._desk.n_open)
+        yield _gauge("qwq_server_tasks", "Tasks of the server, this one among them", len(asyncio.all_tasks()))
         qwq = self._desk.qwq
         if qwq and qwq.status:
             yield _counter("qwq_engine_deaths", "Processes of the engine that died in a row", [((), qwq.status.deaths)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
@@ -18,6 +18,16 @@ from qwq_local.server.wire import TEXT_ONLY, Budget, Function, Schema, Tokens, W
 
 EFFORTS: Final = {"none": 0, "minimal": 512, "low": 2048}
 """Tokens of thought for each `reasoning_effort`; the others leave it free."""
+EXAMPLES: Final[list[JsonValue]] = [
+    {"model": "qwq-32b", "messages": [{"role": "user", "content": "What is 47 + 85?"}]},
+    {"messages": [{"role": "user", "content": "Which is larger, 9.9 or 9.11?"}], "stream": True, "stream_options": {"include_usage": True}},
+    {
+        "messages": [{"role": "user", "content": "What is 47 + 85?"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "sum", "schema": {"type": "object"}}},
+        "max_tokens": 200,
+        "seed": 1,
+    },
+]
 _IMAGES: Final = ("image_url", "input_image", "image", "input_audio", "audio", "file", "video_url")
 
 
@@ -158,6 +168,7 @@ class ChatRequest(OpenAiRequest):
     "medium" and the modality "text", and nothing is stored.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
     refused: ClassVar = OpenAiRequest.refused | {
         "audio": TEXT_ONLY,
         "functions": "they were replaced by tools",
@@ -196,7 +207,7 @@ class ChatRequest(OpenAiRequest):
         """As the desk wants it. Raises ApiError for messages in an order that cannot be."""
         messages = [message.for_template() for message in self.messages]
         check_order(messages)
-        return Ask(self.model, messages, self._tools(), options=self.shared_options() | self._own_options(), n=self.n or 1)
+        return Ask(self.model or "", messages, self._tools(), options=self.shared_options() | self._own_options(), n=self.n or 1)
 
     def _tools(self) -> list[dict[str, Any]]:
         functions = [tool.function for tool in self.tools or ()]

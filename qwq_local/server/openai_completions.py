@@ -59,7 +59,7 @@ class CompletionRequest(OpenAiRequest):
     def ask(self) -> Ask:
         """As the desk wants it."""
         options = given(max_tokens=self.max_tokens or DEFAULT_MAX_TOKENS, n_logprobs=self.logprobs)
-        return Ask(self.model, prompts=self.prompts(), options=self.shared_options() | options, n=self.n or 1)
+        return Ask(self.model or "", prompts=self.prompts(), options=self.shared_options() | options, n=self.n or 1)
 
     def echoed(self, index: int) -> str:
         """What stands before the answer of this choice."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from qwq_local.answering import ToolCall
 from qwq_local.engine import Drawn, Finished
-from qwq_local.server.wire import MAX_CHOICES, Samplers, Seed, Stops, StopText, Told, Wire, folded_seed, given, ranged
+from qwq_local.server.wire import MAX_CHOICES, ModelName, Samplers, Seed, Stops, StopText, Told, Wire, folded_seed, given, ranged
 from qwq_local.settings import MAX_BIASES
 
 FINISH: Final[dict[str, Literal["stop", "length"]]] = {"stop": "stop", "length": "length", "repetition": "length", "cancelled": "stop"}
@@ -44,7 +44,7 @@ class OpenAiRequest(Samplers):
         "suffix": "QwQ was not trained to fill gaps",
     }
 
-    model: Annotated[str, Field(max_length=1000, description="qwq-32b, or a name that GET /v1/models lists")] = ""
+    model: ModelName = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = ranged("temperature")

@@ -82,6 +82,7 @@ class Samplers(Wire):
         return given
 
 
+ModelName = Annotated[str, Field(max_length=1000, description="qwq-32b, or a name that GET /v1/models lists")] | None
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Budget = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
