@@ -55,6 +55,7 @@ class OpenAiRequest(Samplers):
     seed: Seed | None = None
     stop: StopText | Stops | None = None
     logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=MAX_BIASES)] | None = Field(default=None, description="By token id")
+    stops_repetition: bool | None = Field(default=None, description="Off: a text that goes round in circles is let go on")
     user: str | None = None
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
@@ -78,6 +79,7 @@ class OpenAiRequest(Samplers):
                 seed=folded_seed(self.seed),
                 stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop) if self.stop else None,
                 logit_bias=bias or None,
+                stops_repetition=self.stops_repetition,
             )
         )
 

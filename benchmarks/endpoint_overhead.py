@@ -1,0 +1,102 @@
+"""What the endpoint costs: tokens a second and the wait for the first, ours beside llama.cpp's server, in turn, in one run.
+
+    python -m benchmarks.endpoint_overhead LLAMA_SERVER [--shape 0.5B] [--quant F16] [--rounds 5] [--json FILE]
+
+Both stream, both get token ids that were never read before, the same sampling, and the same number of tokens to write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from benchmarks.endpoint import Streamed, events, serve
+from benchmarks.peers import SAMPLING, llama_server
+from benchmarks.report import Table
+from benchmarks.synthetic import write_model
+from benchmarks.throughput import N_CTX, N_PROMPT, N_TOKENS, SHAPES, new_prompts
+from qwq_local.llama import FileVocabulary
+
+WIDTHS: Final = (1, 8)
+
+
+@dataclass(frozen=True)
+class System:
+    """A server, and how a completion of token ids is asked of it."""
+
+    url: str
+    path: str
+    body: Callable[[Sequence[int]], dict[str, Any]]
+
+
+async def first_and_last(system: System, prompt: Sequence[int]) -> float:
+    """Seconds until the first event of a streamed completion that is read to its end."""
+    started_at = time.perf_counter()
+    first, seen = 0.0, Streamed()
+    async for _ in events(system.url, system.path, system.body(prompt) | {"stream": True}, seen):
+        first = first or time.perf_counter() - started_at
+        seen.is_done = True
+    if seen.status != 200 or seen.error:
+        raise RuntimeError(f"{system.url} answers {seen.status}: {seen.error}")
+    return first
+
+
+async def together(system: System, prompts: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """All at once: tokens a second, and the mean wait for the first token."""
+    started_at = time.perf_counter()
+    firsts = await asyncio.gather(*(first_and_last(system, prompt) for prompt in prompts))
+    return len(prompts) * N_TOKENS / (time.perf_counter() - started_at), statistics.mean(firsts)
+
+
+def measure(systems: dict[str, System], title: str, rounds: int) -> Table:
+    """A row for each width and number: medians of all rounds, and the median of the rounds' ratios."""
+    table = Table(title, ["streams", "number", *systems, "ratio"])
+    rng = random.Random(1)
+    for width in WIDTHS:
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
+        for _ in range(rounds + 1):
+            for name, system in systems.items():
+                found[name].append(asyncio.run(together(system, new_prompts(rng, width))))
+        for i, number in enumerate(("tokens/s", "first token, s")):
+            columns = [[seen[i] for seen in found[name][1:]] for name in systems]
+            ratio = statistics.median(a / b for a, b in zip(*columns, strict=True))
+            table.add(width, number, *map(statistics.median, columns), ratio)
+    return table
+
+
+@click.command()
+@click.argument("server", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="0.5B", show_default=True)
+@click.option("--quant", "quantization", default="F16", show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False))
+def main(*, server: Path, shape: str, quantization: str, rounds: int, json_path: str | None) -> None:
+    """Measure both."""
+    with ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"{shape}-{quantization}.gguf"
+        write_model(path, SHAPES[shape], quantization)
+        ends = stack.enter_context(closing(FileVocabulary(path))).end_tokens
+        bias = {str(token): -100 for token in ends}
+        ours = stack.enter_context(serve("-m", path, "--parallel", max(WIDTHS), "--ctx", N_CTX))
+        theirs = stack.enter_context(llama_server(server, path, max(WIDTHS), N_CTX, "--no-repack"))
+        ours_too = {"max_tokens": N_TOKENS, "logit_bias": bias, "stops_repetition": False, **SAMPLING}
+        theirs_too = {"n_predict": N_TOKENS, "ignore_eos": True, "samplers": ["top_k", "top_p", "temperature"], **SAMPLING}
+        systems = {
+            "ours": System(ours.url, "/v1/completions", lambda prompt: {"prompt": list(prompt), **ours_too}),
+            "llama-server": System(theirs.url, "/completion", lambda prompt: {"prompt": list(prompt), **theirs_too}),
+        }
+        measure(systems, f"endpoint, {shape} {quantization}, {N_PROMPT} + {N_TOKENS} tokens", rounds).show(json_path)
+
+
+if __name__ == "__main__":
+    main()
