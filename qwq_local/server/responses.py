@@ -155,8 +155,8 @@ def _previous(store: ResponseStore, response_id: str) -> Kept:
 
 def _missing(store: ResponseStore, response_id: str) -> str:
     return (
-        f"There is no response {response_id[:200]!r}. It is kept in memory, unless store is false, until the server ends or "
-        f"{store.max_responses:,} later ones have come."
+        f"There is no response {response_id[:200]!r}. Unless store is false, one is kept in memory until the server ends, or later ones "
+        f"need the room: {store.max_responses:,} are kept at most."
     )
 
 

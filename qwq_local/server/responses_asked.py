@@ -18,6 +18,7 @@ from qwq_local.server.openai_asked import EFFORTS
 from qwq_local.server.responses_input import ItemIn
 from qwq_local.server.responses_items import HistoryItem, check_items, messages_of
 from qwq_local.server.wire import (
+    TEXT_ONLY,
     Budget,
     Function,
     Samplers,
@@ -164,7 +165,7 @@ class ResponseRequest(Samplers):
         "background_options": "nothing runs in the background",
         "context_management": "nothing is ever left out of a conversation",
         "conversation": "go on with previous_response_id",
-        "image": "QwQ reads and writes text only",
+        "image": TEXT_ONLY,
         "max_tool_calls": "functions are the only tools there are, and whoever asks runs them",
         "moderation": "nothing is moderated",
         "prompt": "send the text itself",

@@ -41,7 +41,7 @@ class ResponseStore:
 
     def put(self, response: Response, items: Sequence[HistoryItem]) -> None:
         """Keep a response that answers these items."""
-        n_bytes = sum(len(told.model_dump_json()) for told in (response, *items))
+        n_bytes = sum(len(told.model_dump_json().encode()) for told in (response, *items))
         self._kept[response.id] = Kept(response, tuple(items), n_bytes)
         self._n_bytes += n_bytes
         self._owned |= {item.id: (response.id, item) for item in (*items, *response.output)}
