@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from qwq_local.server.errors import ApiError
@@ -20,13 +20,29 @@ def check_order(messages: Sequence[dict[str, Any]], field: str = "messages") -> 
         if message["role"] == "tool":
             _check_result(f"{field}[{index}]", message, messages[:index], called)
     if messages[-1]["role"] == "assistant":
-        raise ApiError(
-            400,
-            f"{field}[{len(messages) - 1}] is the assistant's, and QwQ cannot go on with an answer that others began: it thinks first. "
-            "End with a message of the user or of a tool.",
-            code="invalid_value",
-            param=field,
-        )
+        raise assistant_is_last(f"{field}[{len(messages) - 1}]", field)
+
+
+def assistant_is_last(where: str, param: str) -> ApiError:
+    """The error for a conversation that leaves nobody to be answered; `where` is its last message."""
+    return ApiError(
+        400,
+        f"{where} is the assistant's, and QwQ cannot go on with an answer that others began: it thinks first. "
+        "End with a message of the user or of a tool.",
+        code="invalid_value",
+        param=param,
+    )
+
+
+def unknown_call(where: str, call_id: str, called: Collection[str]) -> ApiError:
+    """The error for the result of a call that nobody has made; `where` is the field that holds its id, `called` are the ids there are."""
+    known = ", ".join(sorted(called)) or "none has an id"
+    return ApiError(
+        400,
+        f"{where} is {call_id[:200]!r}, which no message before it calls. Called were: {known[:500]}.",
+        code="invalid_value",
+        param=where,
+    )
 
 
 def _check_result(where: str, message: dict[str, Any], before: Sequence[dict[str, Any]], called: set[str]) -> None:
@@ -34,10 +50,4 @@ def _check_result(where: str, message: dict[str, Any], before: Sequence[dict[str
         raise ApiError(400, f"{where} is a tool's, and no tool was called before it.", code="invalid_value", param=f"{where}.role")
     call_id = message.get("tool_call_id")
     if call_id and call_id not in called:
-        known = ", ".join(sorted(called)) or "none has an id"
-        raise ApiError(
-            400,
-            f"{where}.tool_call_id is {call_id[:200]!r}, which no message before it calls. Called were: {known[:500]}.",
-            code="invalid_value",
-            param=f"{where}.tool_call_id",
-        )
+        raise unknown_call(f"{where}.tool_call_id", call_id, called)

@@ -94,6 +94,11 @@ class Desk:
         """Answers that are written or wait."""
         return self._n_choices
 
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Options of `QwQ.stream` for requests that don't name them."""
+        return self._settings.defaults
+
     async def start(self) -> None:
         """Load the model that is served unless another is asked for, and wait for it. Raises what loading raises."""
         async with self._turn:

@@ -47,7 +47,7 @@ _TOLD: Final[Sequence[tuple[type[QwqError], tuple[int, str, float | None]]]] = (
     (QwqError, (500, "decode_failed", None)),
 )
 """Status, code and seconds to wait for each kind of error; the first that fits counts."""
-_UNTOLD: Final = ("body", "function-after", "function-before", "function-wrap")
+_UNTOLD: Final = ("body", "query", "path", "function-after", "function-before", "function-wrap")
 
 
 class ApiError(HTTPException):
@@ -135,7 +135,8 @@ def invalid_request(errors: Sequence[Any]) -> ApiError:
         case "unsupported":
             param = ".".join(filter(None, (where, str(error["ctx"].get("name", "")))))
             return ApiError(400, str(error["msg"]), code="unsupported_parameter", param=param or None)
-    return ApiError(400, f"{where or 'The body'}: {error['msg']}. It is {_shown(error.get('input'))}.", code="invalid_value", param=where)
+    told = f"{where or 'The body'}: {error['msg']}. It is {_shown(error.get('input'))}."
+    return ApiError(400, told, code="invalid_value", param=where or None)
 
 
 def _param(error: QwqError) -> str | None:
