@@ -147,5 +147,5 @@ def test_what_is_said_of_the_thought_becomes_its_limit() -> None:
 
 
 def test_samplers_are_handed_on() -> None:
-    asked = {"temperature": 1, "top_p": 0.5, "top_k": 7, "min_p": 0.1, "seed": 3}
+    asked = {"temperature": 1, "top_p": 0.5, "top_k": 7, "min_p": 0.1, "seed": 3, "stops_repetition": False}
     assert options(**asked) == {"max_tokens": 100, **asked}

@@ -369,3 +369,8 @@ def test_errors_have_the_id_that_the_client_reads(endpoint: Endpoint) -> None:
         answer: httpx.Response = endpoint.post(path, {})
         assert answer.status_code == status
         assert answer.json()["request_id"] == answer.headers["request-id"] == answer.headers["x-request-id"]
+
+
+def test_another_method_is_told_which_there_is(endpoint: Endpoint) -> None:
+    answer = endpoint.get("/v1/messages")
+    assert (answer.status_code, answer.headers["allow"], answer.json()["type"]) == (405, "POST", "error")

@@ -5,9 +5,9 @@ Format: platform.claude.com/docs/en/api/messages. The headers `anthropic-version
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from qwq_local.server.answers import Ask
 from qwq_local.server.anthropic_blocks import CacheControl, MessageIn, Text, text_of
@@ -27,6 +27,12 @@ from qwq_local.server.wire import (
     ranged,
     unsupported,
 )
+
+COUNT_EXAMPLE: Final[dict[str, JsonValue]] = {"model": "qwq-32b", "messages": [{"role": "user", "content": "What is 47 + 85?"}]}
+EXAMPLES: Final[list[JsonValue]] = [
+    COUNT_EXAMPLE | {"max_tokens": 400},
+    COUNT_EXAMPLE | {"max_tokens": 400, "system": "Be brief.", "thinking": {"type": "enabled", "budget_tokens": 1024}, "stream": True},
+]
 
 
 class CustomTool(Wire):
@@ -151,6 +157,7 @@ class ContextManagement(Wire):
 class CountRequest(Wire):
     """What makes a prompt. `cache_control` and the `speed` "standard" have no effect; `output_format` is `output_config.format` of old."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [COUNT_EXAMPLE]})
     refused: ClassVar = {
         "billing_policy": "nothing costs anything here",
         "compaction": "send the conversation as it is, or a summary of your own",
@@ -214,16 +221,18 @@ class Metadata(Wire):
 class MessagesRequest(CountRequest, Samplers):
     """The body of a message.
 
-    `metadata` and `service_tier` have no effect: whom an answer is for does not change it, and there is one service. Extensions: `seed`
-    and llama.cpp's samplers.
+    `metadata` and `service_tier` have no effect: whom an answer is for does not change it, and there is one service. Extensions: `seed`,
+    `stops_repetition` and llama.cpp's samplers.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
     max_tokens: Tokens = Field(description="Longest answer, thoughts included")
     stream: bool | None = None
     stop_sequences: Stops | None = None
     temperature: float | None = ranged("temperature")
     top_p: float | None = ranged("top_p")
     seed: Seed | None = None
+    stops_repetition: bool | None = Field(default=None, description="Off: a text that goes round in circles is let go on")
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
 
@@ -245,5 +254,6 @@ class MessagesRequest(CountRequest, Samplers):
             temperature=self.temperature,
             top_p=self.top_p,
             seed=folded_seed(self.seed),
+            stops_repetition=self.stops_repetition,
         )
         return super().options() | self.sampler_options() | own
