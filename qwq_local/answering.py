@@ -87,12 +87,20 @@ class Gathered:
 class AnswerStream(Iterator[Progress | Finished]):
     """The events of one answer, as they come; the last is Finished. Leaving it early cancels the answer.
 
-    `on_end` is told of the end before whoever reads; `gathered` holds what has come so far. An error is raised where it comes:
-    ConstraintError, DecodeError, WorkerDiedError.
+    `on_end` is told of the end before whoever reads; `gathered` holds what has come so far, and the prompt has `prompt_tokens`. An error is
+    raised where it comes: ConstraintError, DecodeError, WorkerDiedError.
     """
 
-    def __init__(self, stream: Stream, engine: EngineClient, on_end: Callable[[Finished, Gathered], None], present: ExitStack) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        engine: EngineClient,
+        on_end: Callable[[Finished, Gathered], None],
+        present: ExitStack,
+        prompt_tokens: int,
+    ) -> None:
         self.gathered = Gathered()
+        self.prompt_tokens = prompt_tokens
         self._stream = stream
         self._engine = engine
         self._on_end = on_end

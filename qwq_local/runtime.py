@@ -188,7 +188,7 @@ class QwQ:
         with ExitStack() as stack:
             visit = stack.enter_context(self._company.visit())
             on_end = partial(self._end, on_stop, visit, request.rope)
-            return AnswerStream(self._engine.submit(request), self._engine, on_end, stack.pop_all())
+            return AnswerStream(self._engine.submit(request), self._engine, on_end, stack.pop_all(), len(request.prompt))
 
     def _end(self, on_stop: _OnStop | None, visit: _Visit, rope: Rope, end: Finished, found: Gathered) -> None:
         if end.reason == "cancelled":

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 from starlette.requests import Request
+from starlette.types import Receive
 
 from qwq_local.answering import AnswerStream, Gathered
 from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta
@@ -41,11 +42,16 @@ class Ask:
 
 @dataclass(frozen=True)
 class Whole:
-    """One answer that is complete; `drawn` are its tokens, where they were asked for."""
+    """One answer that is complete, and the events that it came by."""
 
     found: Gathered
     end: Finished
-    drawn: tuple[Drawn, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def drawn(self) -> tuple[Drawn, ...]:
+        """Its tokens, where they were asked for."""
+        return tuple(event for event in self.events if isinstance(event, Drawn))
 
     @property
     def stops_for_tools(self) -> bool:
@@ -67,6 +73,10 @@ class Answers:
     def n_choices(self) -> int:
         """How many there are."""
         return len(self._streams)
+
+    def prompt_tokens(self, index: int) -> int:
+        """How long a choice's prompt is."""
+        return self._streams[index].prompt_tokens
 
     def found(self, index: int) -> Gathered:
         """What a choice has come to so far."""
@@ -97,15 +107,14 @@ class Answers:
 
     async def whole(self) -> list[Whole]:
         """All of them, complete. Raises the error that one was lost to."""
-        drawn: list[list[Drawn]] = [[] for _ in self._streams]
+        events: list[list[Event]] = [[] for _ in self._streams]
         async for batch in self.batches(quiet_seconds=3600):
             for index, event in batch:
                 if isinstance(event, Failed):
                     raise event.error
-                if isinstance(event, Drawn):
-                    drawn[index].append(event)
+                events[index].append(event)
         ends = [end for _, end in sorted(self.ends.items()) if isinstance(end, Finished)]
-        return [Whole(self.found(i), end, tuple(drawn[i])) for i, end in enumerate(ends)]
+        return [Whole(self.found(i), end, tuple(events[i])) for i, end in enumerate(ends)]
 
     def close(self) -> None:
         """Cancel what is still to come, and make room for others."""
@@ -151,17 +160,29 @@ def _together(first: Event, second: Event) -> Event | None:
 
 async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     """Await the work, unless the client hangs up before it is done: then it is cancelled, and ApiError raised for the log."""
+    results = await unless_hung_up(request.receive, work)
+    if not results:
+        raise ApiError(499, "The client has hung up.", code="hung_up")
+    return results[0]
+
+
+async def unless_hung_up(receive: Receive, work: Awaitable[Result]) -> list[Result]:
+    """What the work comes to; nothing, and it is cancelled, where the client hangs up before."""
     results: list[Result] = []
+    failures: list[Exception] = []
 
     async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
-        results.append(await work)
+        try:
+            results.append(await work)
+        except Exception as error:  # noqa: BLE001 - raised below, since the group would wrap it into one that nobody knows how to tell
+            failures.append(error)
         tasks.cancel_scope.cancel()
-    if not results:
-        raise ApiError(499, "The client has hung up.", code="hung_up")
-    return results[0]
+    if failures:
+        raise failures[0]
+    return results

@@ -10,17 +10,23 @@ from qwq_local.server.errors import ApiError
 MAX_MESSAGES: Final = 10_000
 
 
-def check_order(messages: Sequence[dict[str, Any]], field: str = "messages") -> None:
-    """Raise ApiError unless somebody is left to be answered, and every tool result follows its call."""
+def check_order(
+    messages: Sequence[dict[str, Any]], field: str = "messages", *, places: Sequence[str] = (), call_id: str = "tool_call_id"
+) -> None:
+    """Raise ApiError unless somebody is left to be answered, and every tool result follows its call.
+
+    `places` tell where the client wrote each message, where that is not its place in `messages`, and `call_id` how it names a call's id.
+    """
     if not messages:
         raise ApiError(400, f"{field} is empty. Ask something.", code="invalid_value", param=field)
+    places = places or [f"{field}[{index}]" for index in range(len(messages))]
     called: set[str] = set()
     for index, message in enumerate(messages):
         called.update(call["id"] for call in message.get("tool_calls") or () if call.get("id"))
         if message["role"] == "tool":
-            _check_result(f"{field}[{index}]", message, messages[:index], called)
+            _check_result(places[index], message, messages[:index], called, call_id)
     if messages[-1]["role"] == "assistant":
-        raise assistant_is_last(f"{field}[{len(messages) - 1}]", field)
+        raise assistant_is_last(places[-1], field)
 
 
 def assistant_is_last(where: str, param: str) -> ApiError:
@@ -45,9 +51,9 @@ def unknown_call(where: str, call_id: str, called: Collection[str]) -> ApiError:
     )
 
 
-def _check_result(where: str, message: dict[str, Any], before: Sequence[dict[str, Any]], called: set[str]) -> None:
+def _check_result(where: str, message: dict[str, Any], before: Sequence[dict[str, Any]], called: set[str], name: str) -> None:
     if not any(earlier.get("tool_calls") for earlier in before):
         raise ApiError(400, f"{where} is a tool's, and no tool was called before it.", code="invalid_value", param=f"{where}.role")
     call_id = message.get("tool_call_id")
     if call_id and call_id not in called:
-        raise unknown_call(f"{where}.tool_call_id", call_id, called)
+        raise unknown_call(f"{where}.{name}", call_id, called)

@@ -170,7 +170,7 @@ class ClientTooSlowError(Exception):
 
 
 class _Teller:
-    """Sends the answer with the request's id, and notes its status."""
+    """Sends the answer with the request's id, under OpenAI's name for it and Anthropic's, and notes its status."""
 
     def __init__(self, send: Send, visit: Visit, seconds: float, clock: Callable[[], float]) -> None:
         self._send = send
@@ -182,7 +182,7 @@ class _Teller:
         if message["type"] == "http.response.start":
             self._visit.status = message["status"]
             self._visit.first_byte_seconds = self._clock() - self._visit.started_at
-            MutableHeaders(scope=message)["X-Request-Id"] = self._visit.id
+            MutableHeaders(scope=message).update({"X-Request-Id": self._visit.id, "Request-Id": self._visit.id})
         try:
             with anyio.fail_after(self._seconds):
                 await self._send(message)

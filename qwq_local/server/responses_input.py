@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from qwq_local.server.errors import ApiError
+from qwq_local.server.openai_parts import new_id
 from qwq_local.server.responses_items import (
     FunctionCall,
     FunctionOutput,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Protocol
 
-import anyio
 from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from qwq_local.server.answers import Answers, ChoiceEvent, joined
+from qwq_local.server.answers import Answers, ChoiceEvent, joined, unless_hung_up
 
 QUIET_SECONDS: Final = 10.0
 """After so long without anything to say, clients and proxies are told that the answer is still on its way."""
@@ -55,17 +55,8 @@ class Stream(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            tasks.cancel_scope.cancel()
-
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(watch)
-                await self._send(send)
-                tasks.cancel_scope.cancel()
+            await unless_hung_up(receive, self._send(send))
         finally:
             self._answers.close()
 
@@ -76,8 +67,12 @@ class Stream(Response):
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await say(self._writer.open())
+        said_at = time.monotonic()
         async for batch in self._answers.batches(QUIET_SECONDS):
-            await say(self._writer.write(joined(batch)) if batch else self._writer.keep_alive())
+            data = self._writer.write(joined(batch))
+            if data or not batch or time.monotonic() - said_at > QUIET_SECONDS:
+                await say(data or self._writer.keep_alive())
+                said_at = time.monotonic()
         await say(self._writer.close())
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
