@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qwq_local import card
+from qwq_local.backend import Constraint
 from qwq_local.engine import (
     Answering,
     Engine,
@@ -222,3 +223,12 @@ def test_numbers_are_told() -> None:
     assert (told.running, told.waiting, told.failed, dict(told.finished)) == (0, 0, 0, {"stop": 1})
     assert (told.prompt_tokens, told.completion_tokens, told.reasoning_tokens) == (3, 4, 2)
     assert told.used_cells == 3, "the prompt stays, the thought goes"
+
+
+def test_an_answer_that_must_have_a_form_is_given_also_where_the_thought_ends_without_one() -> None:
+    engine, backend = engine_for([*b"hm", IM_END, *b"answer", IM_END])
+    [events] = run(engine, replace(REQUEST, constraint=Constraint("json_object")))
+    assert texts(events) == ("hm" + card.CLOSING_SENTENCE.rstrip("\n"), "answer")
+    assert [event for event in events if isinstance(event, ThoughtClosed)] == [ThoughtClosed("ended")]
+    assert end(events).reason == "stop"
+    backend.audit_idle()

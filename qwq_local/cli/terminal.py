@@ -35,6 +35,7 @@ _CLOSED: Final = {
     "budget": "[the thought has spent its budget: now the answer]",
     "repetition": "[the thought went round in circles: now the answer]",
     "asked": "[the answer was asked for]",
+    "ended": "[the thought ended without an answer: now the answer]",
 }
 _SWITCHED: Final = "[longer than the native context: from here on with YaRN; everything is read again]"
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from qwq_local.backend import Sampler, Vocabulary
 from qwq_local.engine.repetition import RepetitionDetector
-from qwq_local.engine.request import Drawn, Event, FinishReason, Request, ThoughtClosed
+from qwq_local.engine.request import ClosingReason, Drawn, Event, FinishReason, Request, ThoughtClosed
 from qwq_local.engine.thinking import ThinkMarkers, Transcript
 
 
@@ -60,15 +59,22 @@ class Reply:
             piece, *top_pieces = map(self._vocabulary.piece, (draw.token, *(token for token, _ in draw.top)))
             self._events.append(Drawn(draw, piece, tuple(top_pieces), self._transcript.is_thinking))
         if draw.token in self._vocabulary.end_tokens:
-            self.n_written += 1
-            self.ended = "stop"
+            self._end_at_token()
             return
         was_thinking = self._transcript.is_thinking
         self._write(draw.token)
         if self.ended is None:
             self._direct(was_thinking=was_thinking, repeats=self._repetition.push(draw.token))
 
-    def close_thought(self, why: Literal["budget", "repetition", "asked"]) -> None:
+    def _end_at_token(self) -> None:
+        """An end token; in the thought of an answer that must have a certain form, it only ends the thought."""
+        if self._transcript.is_thinking and self._request.constraint is not None and self._markers.end is not None:
+            self.close_thought("ended")
+        else:
+            self.n_written += 1
+            self.ended = "stop"
+
+    def close_thought(self, why: ClosingReason) -> None:
         """End the thought with a sentence, or without where there has been none, and let the answer begin; nothing where it has begun."""
         if not self._transcript.is_thinking or self._markers.end is None or self.ended:
             return

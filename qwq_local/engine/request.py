@@ -12,6 +12,7 @@ from qwq_local.backend import Constraint, Draw, Rope
 from qwq_local.settings import Sampling
 
 FinishReason = Literal["stop", "length", "repetition", "cancelled"]
+ClosingReason = Literal["budget", "repetition", "asked", "ended"]
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ class Drawn:
 
 @dataclass(frozen=True)
 class ThoughtClosed:
-    """The thought was closed from outside: its budget was spent, it repeated itself, or an answer was asked for."""
+    """The thought was closed from outside: its budget was spent, it repeated itself, an answer was asked for, or it ended without one."""
 
-    why: Literal["budget", "repetition", "asked"]
+    why: ClosingReason
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def invalid_request(errors: Sequence[Any]) -> ApiError:
         return ApiError(400, "The request cannot be understood.", code="invalid_value")
     first = errors[0]
     rivals = [error for error in errors if _field(error) == _field(first)]
-    error = max(rivals, key=lambda rival: len(rival["loc"]))
+    error = max(rivals, key=lambda rival: (len(rival["loc"]), not rival["type"].endswith("_type")))
     where = _path(error["loc"])
     match error["type"]:
         case "extra_forbidden":

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
-from qwq_local.server.conversation import check_order
+from qwq_local.server.conversation import MAX_MESSAGES, check_order
 from qwq_local.server.errors import ApiError
 from qwq_local.server.openai_parts import OpenAiRequest
 from qwq_local.server.wire import TEXT_ONLY, Budget, Function, Schema, Tokens, Wire, check_depth, given, unsupported
@@ -178,7 +178,7 @@ class ChatRequest(OpenAiRequest):
         "web_search_options": "nothing leaves this machine",
     }
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_tokens: Tokens | None = Field(default=None, description="Longest answer, thoughts included")
     max_completion_tokens: Tokens | None = Field(default=None, description="The same by its newer name")
     thinking_budget_tokens: Budget | None = Field(default=None, description="Longest thought; it is then closed and answered from")

@@ -6,11 +6,12 @@ Format: platform.openai.com/docs/api-reference/chat. `reasoning_content` beside 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from qwq_local import card
 from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolCallDelta, ToolCallStarted
 from qwq_local.server.answers import Answers, ChoiceEvent, Whole, while_connected
 from qwq_local.server.desk import Desk
@@ -31,6 +32,8 @@ from qwq_local.server.openai_parts import (
 )
 from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, Stream, sent_event
 from qwq_local.server.wire import JsonRoute, Told
+
+_MARKERS: Final = (card.THINK.encode(), card.END_THINK.encode())
 
 
 class AnswerMessage(Told):
@@ -74,7 +77,7 @@ class ChatCompletion(Told):
 
 def logprobs_of(drawn: Sequence[Drawn]) -> Logprobs:
     """The drawn tokens, markers left out, which are no text."""
-    told = [token for token in drawn if token.piece]
+    told = [token for token in drawn if token.piece and token.piece not in _MARKERS]
     return Logprobs(
         content=[logprob_of(token) for token in told if not token.is_thought],
         reasoning_content=[logprob_of(token) for token in told if token.is_thought],
