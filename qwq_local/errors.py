@@ -21,7 +21,8 @@ outermost rooms translate.
     ├── LoadError              llama.cpp refused the model or its context
     │   └── DoesNotFitError    it would, for want of memory
     ├── DecodeError            llama.cpp failed in mid-answer
-    └── WorkerDiedError        the process that runs llama.cpp was killed or crashed
+    ├── WorkerDiedError        the process that runs llama.cpp was killed or crashed
+    └── ToolServerError        a server of tools cannot be started, or fails
 """
 
 from __future__ import annotations
@@ -132,3 +133,7 @@ class DecodeError(QwqError):
 
 class WorkerDiedError(QwqError):
     """The process that runs llama.cpp was killed, or crashed; it is started again, but what it was doing is lost."""
+
+
+class ToolServerError(QwqError):
+    """A server of tools cannot be started, has ended, or says what cannot be understood."""

@@ -24,13 +24,14 @@ __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking
 class QwQ:
     """A loaded model that answers. Use it as a context manager, so that its memory is given back.
 
-    `notices` are things about the model that its user should know.
+    `notices` are things about the model that its user should know; `n_ctx` tokens is what prompt and answer may have together.
     """
 
     def __init__(self, opened: OpenModel, settings: LoadSettings, *, reads_ahead: bool = True) -> None:
         self.model = opened.plan.file
         self._template, notice = _choose_template(opened.chat_template, opened.vocabulary.markers)
         self.notices = [text for text in (opened.plan.notice, notice) if text]
+        self.n_ctx = opened.n_ctx
         self._expectation = opened.plan.expectation
         self._company = _Company()
         self._vocabulary = opened.vocabulary
