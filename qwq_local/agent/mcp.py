@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import ExitStack
 from itertools import count
 from typing import Any, Final, Self
@@ -41,8 +41,9 @@ class McpToolbox:
             stack.callback(wait, lives)
             for server, life in zip(self._servers, lives, strict=True):
                 stack.callback(server.end, self._portal, life)
-            for server in self._servers:
-                server.started.result()
+            settled, _ = wait([server.started for server in self._servers], return_when=FIRST_EXCEPTION)
+            for started in settled:
+                started.result()
             self._close = stack.pop_all().close
         self._routes = _routes(self._servers)
         self.tools: Tools = [_description(name, *route) for name, route in self._routes.items()]
@@ -91,4 +92,19 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 def _description(name: str, server: McpServer, own_name: str) -> dict[str, Any]:
     tool = server.tools[own_name]
-    return {"type": "function", "function": {"name": name, "description": tool.description or "", "parameters": tool.input_schema}}
+    parameters = _without_titles(tool.input_schema)
+    return {"type": "function", "function": {"name": name, "description": tool.description or "", "parameters": parameters}}
+
+
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    """Python's servers write every name once more as a title: tokens that tell a model nothing."""
+    plain = {key: value for key, value in schema.items() if key != "title"}
+    if isinstance(fields := plain.get("properties"), dict):
+        plain["properties"] = {name: _without_own_title(name, field) for name, field in fields.items()}
+    return plain
+
+
+def _without_own_title(name: str, field: object) -> object:
+    if isinstance(field, dict) and field.get("title") == name.replace("_", " ").title():
+        return {key: value for key, value in field.items() if key != "title"}
+    return field

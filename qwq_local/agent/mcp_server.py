@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Final, TypeVar
 
 import anyio
 import httpx2
@@ -20,6 +20,8 @@ from qwq_local import __version__
 from qwq_local.agent.servers import ServerSpec
 from qwq_local.errors import ToolServerError
 
+Streams = TypeVar("Streams")
+
 CONNECT_SECONDS: Final = 30.0
 MAX_PAGES: Final = 100
 """Lists of tools longer than that do not end."""
@@ -30,6 +32,7 @@ class McpServer:
 
     def __init__(self, spec: ServerSpec, start_seconds: float, call_seconds: float) -> None:
         self.started: Future[None] = Future()
+        self._opened: Future[None] = Future()
         self.tools: dict[str, Tool] = {}
         self.title = spec.name
         self._spec = spec
@@ -53,6 +56,7 @@ class McpServer:
 
     def end(self, portal: BlockingPortal, life: Future[None]) -> None:
         """Let its life end, without waiting for that."""
+        wait([self._opened, life], return_when=FIRST_COMPLETED)  # asyncio loses sight of a process whose start is cancelled
         if self.started.done():
             portal.start_task_soon(self._closing.set)
         else:
@@ -90,10 +94,19 @@ class McpServer:
                 transport = streamable_http_client(spec.url, http_client=http)
             else:
                 command, *arguments = spec.command
-                parameters = StdioServerParameters(command=command, args=arguments, env=dict(spec.env), cwd=spec.cwd)
+                parameters = StdioServerParameters(
+                    command=command, args=arguments, env=dict(spec.env), cwd=spec.cwd, encoding_error_handler="replace"
+                )
                 transport = stdio_client(parameters, errlog=self._stderr)
             us = Implementation(name="qwq-local", version=__version__)
-            yield await stack.enter_async_context(Client(transport, client_info=us, message_handler=self._hear))
+            client = Client(self._noting(transport), client_info=us, message_handler=self._hear)
+            yield await stack.enter_async_context(client)
+
+    @asynccontextmanager
+    async def _noting(self, transport: AbstractAsyncContextManager[Streams]) -> AsyncIterator[Streams]:
+        async with transport as streams:
+            self._opened.set_result(None)
+            yield streams
 
     async def _hear(self, message: object) -> None:
         self._speaks_nonsense |= isinstance(message, Exception)
