@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qwq_local.runtime import QwQ
+from tests.terminals import Terminal
 
 # A busy machine must not fail a test: nothing here is about time.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -77,3 +78,17 @@ def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("endless") / "endless.gguf"
     path.write_bytes(data)
     return path
+
+
+@pytest.fixture
+def on_terminal() -> Iterator[Callable[..., Terminal]]:
+    """Starts programs, each on a terminal of its own."""
+    made: list[Terminal] = []
+
+    def open_terminal(*command: str, **environment: str) -> Terminal:
+        made.append(Terminal(*command, **environment))
+        return made[-1]
+
+    yield open_terminal
+    for terminal in made:
+        terminal.close()

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from qwq_local.agent import ServerSpec, ToolResult, open_mcp, read_servers
@@ -401,16 +402,9 @@ with open_mcp([{TROUBLE!r}]) as box:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
-        [server] = children(child.pid)
+        [server] = psutil.Process(child.pid).children()
         time.sleep(0.5)  # the call is on its way
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=30)
     assert said.splitlines()[-1] == b"KeyboardInterrupt"
-    with pytest.raises(ProcessLookupError):
-        os.kill(server, 0)
-
-
-def children(pid: int) -> list[int]:
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children()]
+    assert not server.is_running()

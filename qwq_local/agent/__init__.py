@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qwq_local.agent.loop import MAX_ROUNDS, AgentEvent, RoundsSpent, ToolAnswered, ToolCalled, run_agent
 from qwq_local.agent.record import AgentReply, Record
 from qwq_local.agent.servers import ServerSpec, read_servers
-from qwq_local.agent.toolbox import Toolbox, ToolResult
+from qwq_local.agent.toolbox import NoTools, Toolbox, ToolResult
 from qwq_local.errors import ToolServerError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = [
     "MAX_ROUNDS",
     "AgentEvent",
     "AgentReply",
+    "NoTools",
     "Record",
     "RoundsSpent",
     "ServerSpec",

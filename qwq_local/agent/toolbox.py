@@ -39,3 +39,13 @@ class Toolbox(Protocol):
         A tool that fails says so in its result. Raises ToolServerError where whoever offers the tool fails.
         """
         ...
+
+
+class NoTools:
+    """A toolbox with nothing in it."""
+
+    tools: Tools = ()
+
+    def call(self, name: str, arguments: str) -> ToolResult:
+        """Never: there is no name to call."""
+        raise AssertionError(f"there is no tool {name} to call with {arguments}")
