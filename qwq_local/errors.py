@@ -22,7 +22,8 @@ outermost rooms translate.
     │   └── DoesNotFitError    it would, for want of memory
     ├── DecodeError            llama.cpp failed in mid-answer
     │   └── ModelClosedError   it was closed meanwhile, or before
-    └── WorkerDiedError        the process that runs llama.cpp was killed or crashed
+    ├── WorkerDiedError        the process that runs llama.cpp was killed or crashed
+    └── ToolServerError        a server of tools cannot be started, or fails
 """
 
 from __future__ import annotations
@@ -137,3 +138,7 @@ class ModelClosedError(DecodeError):
 
 class WorkerDiedError(QwqError):
     """The process that runs llama.cpp was killed, or crashed; it is started again, but what it was doing is lost."""
+
+
+class ToolServerError(QwqError):
+    """A server of tools cannot be started, has ended, or says what cannot be understood."""

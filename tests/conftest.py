@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from qwq_local.runtime import QwQ
 from tests.serving import Endpoint, running
+from tests.terminals import Terminal
 
 # A busy machine must not fail a test: nothing here is about time.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -85,3 +86,17 @@ def endpoint(environment: pytest.MonkeyPatch) -> Iterator[Endpoint]:  # noqa: AR
     """A server of the built-in model, started once for all tests."""
     with running() as found:
         yield found
+
+
+@pytest.fixture
+def on_terminal() -> Iterator[Callable[..., Terminal]]:
+    """Starts programs, each on a terminal of its own."""
+    made: list[Terminal] = []
+
+    def open_terminal(*command: str, **environment: str) -> Terminal:
+        made.append(Terminal(*command, **environment))
+        return made[-1]
+
+    yield open_terminal
+    for terminal in made:
+        terminal.close()

@@ -9,8 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +20,11 @@ from hypothesis import strategies as st
 
 from qwq_local import __version__, card
 from qwq_local.cli import main
+from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import DIM, PLAIN, AnswerPrinter, LoadingBar, has_colour
 from qwq_local.engine import Answering, Thinking
 from qwq_local.runtime import QwQ
+from tests.terminals import Terminal
 
 WAIT_SECONDS = 100
 PROGRAM = (sys.executable, "-m", "qwq_local.cli")
@@ -113,7 +114,7 @@ def test_help_of_ask_has_an_example_and_every_option(qwq: Qwq) -> None:
     assert ended.code == 0
     assert 'qwq ask -m demo "What is 47 + 85?"' in ended.out
     options = "--model --ctx --gpu-layers --kv-type --rope --temperature --top-p --top-k --min-p --presence-penalty --seed --max-tokens"
-    for option in [*options.split(), "--file", "--system", "--math", "--choice", "--no-thoughts", "--json"]:
+    for option in [*options.split(), "--file", "--system", "--math", "--choice", "--no-thoughts", "--json", "--mcp", "--allow-tool"]:
         assert option in ended.out
     assert f"[default: {card.TEMPERATURE}]" in ended.out
 
@@ -131,16 +132,17 @@ def test_the_installed_program_is_this_one() -> None:
     assert script.load() is main
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["chat", "--help"]])
 def test_help_needs_no_heavy_import(arguments: list[str]) -> None:
     code = """
 import sys
 from qwq_local.cli import main
+from qwq_local.cli.options import ToolFlags
 sys.argv[0] = "qwq"
 try:
     main()
 except SystemExit:
-    heavy = {"llama_cpp", "numpy", "jinja2", "gguf", "psutil", "ctypes", "qwq_local.runtime"} & set(sys.modules)
+    heavy = {"llama_cpp", "numpy", "jinja2", "gguf", "psutil", "ctypes", "mcp", "anyio", "qwq_local.runtime"} & set(sys.modules)
     sys.exit(f"imported {heavy}" if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
@@ -243,16 +245,19 @@ def test_options_arrive_as_given_and_defaults_are_the_cards(qwq: Qwq, asked: lis
     qwq("ask", QUESTION)
     load_flags = ["-m", "x.gguf", "--ctx", "99", "--gpu-layers", "7", "--kv-type", "q8_0", "--rope", "yarn"]
     flags = ["--temperature", "1", "--top-p", "0.5", "--top-k", "9", "--min-p", "0.1", "--presence-penalty", "1.5", "--seed", "4"]
-    qwq("ask", *load_flags, *flags, "--max-tokens", "5", "--think-tokens", "3", "--no-thoughts", "--json", QUESTION)
+    tool_flags = ["--mcp", "python server.py", "--allow-tool", "a*", "--allow-tool", "b", "--allow-tools"]
+    qwq("ask", *load_flags, *flags, *tool_flags, "--max-tokens", "5", "--think-tokens", "3", "--no-thoughts", "--json", QUESTION)
     first, second = asked
     defaults = {"temperature": 0.6, "top_p": 0.95, "top_k": 40, "min_p": 0, "presence_penalty": 0, "seed": None}
     defaults |= {"max_tokens": None, "think_tokens": None}
     load: dict[str, Any] = {"model": None, "n_ctx": None, "n_gpu_layers": None, "kv_type": None, "rope": "auto", "force": False}
-    assert first == {"messages": first["messages"], "load": load, "as_json": False, "shows_thoughts": True, **defaults}
+    shown: dict[str, Any] = {"as_json": False, "shows_thoughts": True, "tools": ToolFlags()}
+    assert first == {"messages": first["messages"], "load": load, **shown, **defaults}
     given_values = {"temperature": 1, "top_p": 0.5, "top_k": 9, "min_p": 0.1, "presence_penalty": 1.5, "seed": 4}
     given_values |= {"max_tokens": 5, "think_tokens": 3}
+    shown = {"as_json": True, "shows_thoughts": False, "tools": ToolFlags(("python server.py",), ("a*", "b"), allows_all=True)}
     load = {"model": "x.gguf", "n_ctx": 99, "n_gpu_layers": 7, "kv_type": "q8_0", "rope": "yarn", "force": False}
-    assert second == {"messages": second["messages"], "load": load, "as_json": True, "shows_thoughts": False, **given_values}
+    assert second == {"messages": second["messages"], "load": load, **shown, **given_values}
 
 
 def test_an_answer_follows_the_schema_in_a_file(qwq: Qwq, tmp_path: Path) -> None:
@@ -574,50 +579,6 @@ def test_the_loading_bar_is_for_long_loads_and_takes_itself_away(monkeypatch: py
     bar.clear()
     assert err.getvalue() == "\rloading  50%\r\x1b[K"
     assert out.getvalue() == ""
-
-
-class Terminal:
-    """A program on a terminal of its own."""
-
-    def __init__(self, *command: str, **environment: str) -> None:
-        self._ours, theirs = os.openpty()
-        self.child = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | environment, start_new_session=True
-        )
-        os.close(theirs)
-        self.shown = b""
-
-    def read_until(self, is_there: Callable[[bytes], bool]) -> None:
-        """Read on until it is there, or the program has ended."""
-        while not is_there(self.shown):
-            data = b""
-            with suppress(OSError):  # Linux says EIO where others say nothing, once the other side is closed
-                data = os.read(self._ours, 65536)
-            if not data:
-                return
-            self.shown += data
-
-    def end(self) -> int:
-        self.read_until(lambda _: False)
-        return self.child.wait(WAIT_SECONDS)
-
-    def close(self) -> None:
-        self.child.kill()
-        self.child.wait()
-        os.close(self._ours)
-
-
-@pytest.fixture
-def on_terminal() -> Iterator[Callable[..., Terminal]]:
-    made: list[Terminal] = []
-
-    def open_terminal(*command: str, **environment: str) -> Terminal:
-        made.append(Terminal(*command, **environment))
-        return made[-1]
-
-    yield open_terminal
-    for terminal in made:
-        terminal.close()
 
 
 def assert_clean(terminal: Terminal) -> None:

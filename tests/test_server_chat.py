@@ -109,8 +109,6 @@ def test_a_strict_tool_gets_what_its_schema_allows(client: openai.OpenAI) -> Non
     assert all(len(each) <= 1 for each in calls)
     weather = [call.function for each in calls for call in each if call.function.name == "get_weather"]
     assert {json.loads(call.arguments)["city"] for call in weather} <= {"Oslo"}
-        "Oslo"
-    }
 
 
 def test_a_schema_holds_for_the_answer_and_leaves_the_thought_free(client: openai.OpenAI) -> None:

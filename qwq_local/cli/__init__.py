@@ -18,6 +18,7 @@ EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _COMMANDS = {
     "ask": "Answer one question.",
+    "chat": "Talk with the model in the terminal.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
     "doctor": "Find what is wrong here, and the command that mends it.",
     "imatrix": "Measure what matters in a model's weights, before quantizing.",
@@ -31,7 +32,7 @@ _COMMANDS = {
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask", "serve")
+_CONFIGURED = ("ask", "chat", "serve")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 
@@ -105,8 +106,6 @@ def _run(arguments: list[str] | None = None) -> int:
 
 
 def _tell(error: str, hint: str) -> None:
-    from qwq_local.cli.terminal import notice
+    from qwq_local.cli.terminal import tell_error
 
-    notice(f"error: {error}")
-    if hint:
-        notice(f"hint: {hint}")
+    tell_error(error, hint)

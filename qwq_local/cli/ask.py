@@ -10,10 +10,8 @@ from typing import Any
 import click
 
 from qwq_local import card
-from qwq_local.cli.options import load_options, sampling_options
-from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError
-
-LOAD_FIELDS = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope", "force")
+from qwq_local.cli.options import load_options, sampling_options, take_load, take_tools, tool_options
+from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError, SettingsError
 
 
 @click.command("ask")
@@ -27,6 +25,7 @@ LOAD_FIELDS = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope", "force")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: reasoning, answer, token counts, timings.")
 @load_options
 @sampling_options
+@tool_options
 def command(prompt: str | None, files: tuple[str, ...], system: str | None, **options: Any) -> None:  # noqa: ANN401 - click's
     """Answer one question. The answer goes to stdout, the thinking to stderr.
 
@@ -38,17 +37,20 @@ def command(prompt: str | None, files: tuple[str, ...], system: str | None, **op
         qwq ask -m QwQ-32B-Q4_K_M.gguf -f notes.txt "Summarise these notes."
         git diff | qwq ask -m QwQ-32B-Q4_K_M.gguf -f - "Review this change."
         qwq ask -m QwQ-32B-Q4_K_M.gguf --schema person.json -f letter.txt "Who wrote this?"
+        qwq ask -m QwQ-32B-Q4_K_M.gguf --mcp "python server.py" "What is the weather in Paris?"
     """
     from qwq_local.cli.answer import answer
 
     instructions = [text for flag, text in (("math", card.MATH_INSTRUCTION), ("choice", card.CHOICE_INSTRUCTION)) if options.pop(flag)]
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": gather_prompt(prompt, files, instructions)})
-    load = {name: options.pop(name) for name in LOAD_FIELDS}
+    load, tools = take_load(options), take_tools(options)
     if (schema := options.pop("schema")) is not None:
+        if tools.servers:
+            raise SettingsError("--schema and --mcp are both given.", hint="An answer that follows a schema calls no tools.")
         options["schema"] = parse_schema(_read(schema), schema)
     as_json, shows_thoughts = options.pop("as_json"), not options.pop("no_thoughts")
-    answer(messages, load, options, as_json=as_json, shows_thoughts=shows_thoughts)
+    answer(messages, load, options, tools=tools, as_json=as_json, shows_thoughts=shows_thoughts)
 
 
 def gather_prompt(prompt: str | None, files: tuple[str, ...], instructions: list[str]) -> str:

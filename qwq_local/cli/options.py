@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, get_args
 
 import click
 
 from qwq_local import card
+from qwq_local.errors import SettingsError
 from qwq_local.settings import KvType, RopeWish
+
+
+@dataclass(frozen=True)
+class ToolFlags:
+    """Whose tools may be called, and which of them without asking. Raises SettingsError for tools that nobody offers."""
+
+    servers: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    allows_all: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.servers and (self.allowed or self.allows_all):
+            flag = "--allow-tools" if self.allows_all else f"--allow-tool {self.allowed[0]}"
+            raise SettingsError(f"{flag} is given, but no server of tools.", hint='Give one: --mcp "python server.py"')
+
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
+_LOAD_FIELDS: Final = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope", "force")
 _LOAD: Final = (
     click.option(
         "-m", "--model", metavar="NAME", help="'demo', a name from qwq list, or the path of a .gguf. [default: the plan's choice]"
@@ -60,6 +78,19 @@ _SAMPLING: Final = (
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer, thoughts included. [default: what the context holds]"),
     click.option("--think-tokens", type=int, metavar="N", help="Longest thought; it is then closed and answered from. 0 answers at once."),
 )
+_TOOLS: Final = (
+    click.option(
+        "--mcp",
+        "servers",
+        multiple=True,
+        metavar="SERVER",
+        help="Tools to call: an MCP server's command or URL, or a JSON file. Repeatable.",
+    ),
+    click.option(
+        "--allow-tool", "allowed", multiple=True, metavar="NAME", help="Call this tool without asking; * stands for anything. Repeatable."
+    ),
+    click.option("--allow-tools", "allows_all", is_flag=True, help="Call every tool without asking."),
+)
 
 
 def load_options(body: Body) -> Body:
@@ -70,6 +101,21 @@ def load_options(body: Body) -> Body:
 def sampling_options(body: Body) -> Body:
     """How tokens are drawn and an answer is given: fields of settings.Sampling and settings.AnswerSettings."""
     return _apply(_SAMPLING, body)
+
+
+def tool_options(body: Body) -> Body:
+    """Which tools may be called: fields of ToolFlags."""
+    return _apply(_TOOLS, body)
+
+
+def take_load(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of QwQ.load, taken out of a command's options."""
+    return {name: options.pop(name) for name in _LOAD_FIELDS}
+
+
+def take_tools(options: dict[str, Any]) -> ToolFlags:
+    """The options about tools, taken out of a command's options. Raises SettingsError."""
+    return ToolFlags(*(options.pop(name) for name in ("servers", "allowed", "allows_all")))
 
 
 def _apply(options: tuple[Callable[[Any], Any], ...], body: Body) -> Body:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from typing import Final, TextIO
+from unicodedata import east_asian_width
 
 from qwq_local.engine import Answering, Finished, Progress, RopeSwitched, Thinking, ThoughtClosed
 
 DIM: Final = "\x1b[2m"
 PLAIN: Final = "\x1b[0m"
+OTHER_WIDTH: Final = 140
 _CONTROLS: Final = {code: None for code in [*range(32), 127, *range(128, 160)] if chr(code) not in "\n\t"}
+_TURNS: Final = dict.fromkeys((1564, 8206, 8207, *range(8234, 8239), *range(8294, 8298)))
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -21,6 +24,36 @@ def has_colour(stream: TextIO) -> bool:
 def notice(text: str) -> None:
     """One line to the user, beside the answer; control characters from a file or a model are left out."""
     print(text.translate(_CONTROLS), file=sys.stderr, flush=True)  # noqa: T201 - this is where the command line prints
+
+
+def tell_error(error: str, hint: str) -> None:
+    """What went wrong in one line, and what to do in another."""
+    notice(f"error: {error}")
+    if hint:
+        notice(f"hint: {hint}")
+
+
+def one_line(text: str) -> str:
+    """Text for a single line of a terminal: no control characters, and nothing that turns the direction of writing."""
+    return " ".join(text.split()).translate(_CONTROLS | _TURNS)
+
+
+def cut(text: str, width: int) -> str:
+    """As much of a line as has room in so many columns."""
+    room = width
+    for index, letter in enumerate(text):
+        room -= 2 if east_asian_width(letter) in "WF" else 1
+        if room < 0:
+            return text[: max(index - 1, 0)] + "…"
+    return text
+
+
+def width_of(stream: TextIO) -> int:
+    """The columns of a terminal, and what is easily read elsewhere."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or OTHER_WIDTH
+    except (OSError, ValueError):
+        return OTHER_WIDTH
 
 
 def duration(seconds: float) -> str:

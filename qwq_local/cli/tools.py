@@ -1,0 +1,104 @@
+"""Tools on a terminal: whose they are, which may be called, and what they were called with and gave."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from typing import Final
+
+from qwq_local.agent import AgentEvent, NoTools, RoundsSpent, ToolAnswered, Toolbox, ToolCalled, open_mcp
+from qwq_local.cli.options import ToolFlags
+from qwq_local.cli.terminal import DIM, PLAIN, AnswerPrinter, cut, has_colour, notice, one_line, width_of
+from qwq_local.engine import Finished
+from qwq_local.runtime import ToolCall
+
+_QUESTION: Final = "call it? [y]es / [n]o / [a]lways this tool: "
+
+
+@contextmanager
+def opened_tools(flags: ToolFlags) -> Iterator[Toolbox]:
+    """The tools of the servers that are given, for as long as they are needed. Raises ToolServerError."""
+    if not flags.servers:
+        yield NoTools()
+        return
+    with open_mcp(flags.servers) as toolbox:
+        yield toolbox
+
+
+class Permission:
+    """Decides on each call: by the flags, and else by asking on the terminal. Where nobody can be asked the answer is no."""
+
+    def __init__(self, flags: ToolFlags) -> None:
+        self._flags = flags
+        self._always: set[str] = set()
+
+    def __call__(self, call: ToolCall) -> bool:
+        """Whether to call it."""
+        if self._flags.allows_all or call.name in self._always or any(fnmatchcase(call.name, name) for name in self._flags.allowed):
+            return True
+        if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            notice(f"[not called, since nobody can be asked; to allow it: --allow-tool {shlex.quote(one_line(call.name))}]")
+            return False
+        if cut(shown := _told(call), width_of(sys.stderr)) != shown:
+            notice(shown)  # nobody should have to allow what could not be seen
+        answer = _ask()
+        if answer == "a":
+            self._always.add(call.name)
+        return answer in ("y", "a")
+
+
+class AgentPrinter(AnswerPrinter):
+    """Shows the answers of a loop, and between them each call and its result in a dimmed line on stderr."""
+
+    def show(self, event: AgentEvent) -> None:
+        """Print one piece."""
+        match event:
+            case ToolCalled(call):
+                self._line(_told(call))
+            case ToolAnswered(_, result):
+                self._line(one_line(f"← failed: {result.text}" if result.is_error else f"← {result.text}"))
+            case RoundsSpent(n_rounds):
+                self.finish()
+                notice(f"[tools were called in {n_rounds} rounds: now the answer]")
+            case Finished():
+                self.finish(event)
+            case _:
+                super().show(event)
+
+    def _line(self, text: str) -> None:
+        self.finish()
+        line = cut(text, width_of(sys.stderr))
+        self._write(sys.stderr, f"{DIM}{line}{PLAIN}\n" if has_colour(sys.stderr) else f"{line}\n")
+
+
+def _told(call: ToolCall) -> str:
+    return one_line(f"→ {call.name} {call.arguments}")
+
+
+def _ask() -> str:
+    """The first letter of an answer that is one, or "n" where the input ends."""
+    _forget_typed()
+    try:
+        while True:
+            sys.stderr.write(_QUESTION)
+            sys.stderr.flush()
+            line = sys.stdin.readline()
+            if (word := line.strip().lower()) in ("y", "yes", "n", "no", "a", "always"):
+                return word[0]
+            if not line:
+                sys.stderr.write("\n")
+                return "n"
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+
+
+def _forget_typed() -> None:
+    """What was typed before the question was seen is no answer to it."""
+    with suppress(ImportError):  # Windows keeps what was typed
+        import termios
+
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
