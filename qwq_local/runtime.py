@@ -29,11 +29,12 @@ _OnStop = Callable[[Finished, Gathered], None]
 class QwQ:
     """A loaded model that answers. Use it as a context manager, so that its memory is given back.
 
-    `notices` are things about the model that its user should know.
+    `notices` are things about the model that its user should know; `placement` says what it takes of the memory of each device.
     """
 
     def __init__(self, opened: OpenModel, settings: LoadSettings, *, reads_ahead: bool = True) -> None:
         self.model = opened.plan.file
+        self.placement = opened.plan.placement
         self._template, notice = _choose_template(opened.chat_template, opened.vocabulary.markers)
         self.notices = [text for text in (opened.plan.notice, notice) if text]
         self._expectation = opened.plan.expectation
@@ -137,9 +138,20 @@ class QwQ:
         return self._supervisor.status if self._supervisor else None
 
     def keep(self, idle_seconds: float | None) -> None:
-        """From now on, unload an isolated model after so many seconds without requests, or never. Raises DecodeError once it is closed."""
+        """Unload an isolated model after so many seconds without requests, or never, until it is loaded again.
+
+        Raises DecodeError once it is closed.
+        """
         if self._supervisor:
             self._supervisor.keep(idle_seconds)
+
+    def wake(self) -> None:
+        """Load an isolated model that is unloaded, and wait for it.
+
+        Raises LoadError or WorkerDiedError, and DecodeError once it is closed.
+        """
+        if self._supervisor:
+            self._supervisor.load()
 
     def snapshot(self) -> Snapshot | None:
         """The engine's numbers: requests, KV cache, speeds; None while no model is loaded."""

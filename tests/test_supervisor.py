@@ -395,6 +395,23 @@ def test_a_request_keeps_it_from_being_unloaded() -> None:
         assert reason_of(supervisor.submit(replace(LONG, max_tokens=1500))) == "length"
 
 
+def test_how_long_it_stays_can_be_said_of_one_process(wire: Wire) -> None:
+    with supervised(partial(children.fake, port=wire.port)) as supervisor:
+        supervisor.keep(0.0)
+        supervisor.load()
+        first = wire.accept()
+        stays = [supervisor.status.stays_seconds]
+        supervisor.keep(600.0)
+        assert reason_of(supervisor.submit(REQUEST)) == "stop"
+        stays.append(supervisor.status.stays_seconds)
+        supervisor.keep(0.0)
+        await_end(first)
+        assert reason_of(supervisor.submit(REQUEST)) == "stop"
+        wire.accept()
+        stays.append(supervisor.status.stays_seconds)
+        assert stays == [None, pytest.approx(600, abs=100), None], "what is said holds for the process that is there"
+
+
 def test_closing_ends_every_request_and_the_process(wire: Wire) -> None:
     supervisor = Supervisor(partial(children.endless, port=wire.port))
     streams = [supervisor.submit(LONG) for _ in range(6)]

@@ -24,8 +24,8 @@ from qwq_local.engine.request import (
     Usage,
 )
 from qwq_local.engine.shelf import PrefixShelf
-from qwq_local.engine.snapshot import Snapshot
-from qwq_local.engine.supervisor import ProcessStatus, Supervisor
+from qwq_local.engine.snapshot import ProcessStatus, Snapshot
+from qwq_local.engine.supervisor import Supervisor
 from qwq_local.engine.tool_grammar import ToolChoice, tool_constraint
 from qwq_local.engine.worker import EngineClient, Stream, Worker
 

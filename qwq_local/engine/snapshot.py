@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from qwq_local.backend import Rope
 from qwq_local.engine.request import FinishReason, Usage
 
 REMEMBERED: Final = 64
 """Steps and first tokens that the rates are taken from."""
+
+
+ProcessState = Literal["unloaded", "waiting to start", "loading", "ready", "closed"]
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """How the engine's process is: `loaded_share` goes from 0.0 to 1.0, `deaths` counts those since the start, `last_error` is the last.
+
+    It is ended in `stays_seconds` unless somebody asks, or after so many without requests while there are some; None: never.
+    """
+
+    state: ProcessState
+    pid: int | None
+    loaded_share: float
+    deaths: int
+    last_error: Exception | None
+    stays_seconds: float | None
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Final, Literal
+from typing import Final
 
 from qwq_local.backend import Rope
 from qwq_local.engine.backoff import Backoff
@@ -20,7 +19,7 @@ from qwq_local.engine.ledger import Ledger
 from qwq_local.engine.loop import MakeEngine
 from qwq_local.engine.messages import AnswerNow, Cancel, FromChild, Load, Loaded, Preread, Progress, Refused, StartBackend, Told
 from qwq_local.engine.request import Finished, Request
-from qwq_local.engine.snapshot import Snapshot
+from qwq_local.engine.snapshot import ProcessState, ProcessStatus, Snapshot
 from qwq_local.engine.worker import Stream
 from qwq_local.errors import ContextLengthError, LoadError, ModelClosedError
 
@@ -29,17 +28,6 @@ BACKOFF_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 News = float | Exception | None
 """The share that is loaded; why it cannot be; None: it is."""
-
-
-@dataclass(frozen=True)
-class ProcessStatus:
-    """How the engine's process is: `loaded_share` goes from 0.0 to 1.0, `deaths` counts those since the start, `last_error` is the last."""
-
-    state: Literal["unloaded", "waiting to start", "loading", "ready", "closed"]
-    pid: int | None
-    loaded_share: float
-    deaths: int
-    last_error: Exception | None
 
 
 class Supervisor:
@@ -61,7 +49,7 @@ class Supervisor:
         grace_seconds: float = 5.0,
     ) -> None:
         self._load_message = Load(pickle.dumps((start, make_engine)))
-        self._idle_seconds = idle_seconds
+        self._idle_seconds = self._usual_idle_seconds = idle_seconds
         self._backoff = Backoff(backoff_seconds)
         self._grace_seconds = grace_seconds
         self._notes: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -122,12 +110,16 @@ class Supervisor:
     @property
     def status(self) -> ProcessStatus:
         """How the process is."""
-        child, state = self._child, self._state()
-        return ProcessStatus(state, child.pid if child else None, self._loaded_share, self._backoff.deaths, self._last_error)
+        child, state, idle_at = self._child, self._state(), self._idle_at()
+        stays_seconds = self._idle_seconds if idle_at is None else max(0.0, idle_at - time.monotonic())
+        return ProcessStatus(state, child.pid if child else None, self._loaded_share, self._backoff.deaths, self._last_error, stays_seconds)
 
     def keep(self, idle_seconds: float | None) -> None:
-        """From now on, end the process after so many seconds without requests, or never. Raises DecodeError once it is closed."""
-        self._note(partial(setattr, self, "_idle_seconds", idle_seconds))
+        """Let this process, or the one about to start, be ended after so many seconds without requests, or never.
+
+        The next one is ended as it was said at the start. Raises DecodeError once it is closed.
+        """
+        self._note(partial(self._on_keep, idle_seconds))
 
     def close(self) -> None:
         """End everything that runs, and the process with it; closing again does nothing."""
@@ -139,7 +131,7 @@ class Supervisor:
             child.kill()  # it does not even read what it is told
         self._thread.join()
 
-    def _state(self) -> Literal["unloaded", "waiting to start", "loading", "ready", "closed"]:
+    def _state(self) -> ProcessState:
         if self._is_closed:
             return "closed"
         if self._child:
@@ -178,6 +170,7 @@ class Supervisor:
         if self._start_at is not None:
             self._start()
         else:
+            self._idle_seconds = self._usual_idle_seconds
             self._forget_child().end(self._grace_seconds)
 
     def _want_child(self) -> None:
@@ -234,6 +227,10 @@ class Supervisor:
         request_id = self._ledger.answer_now(stream)
         if self._child and request_id is not None:
             self._child.send(AnswerNow(request_id))
+
+    def _on_keep(self, idle_seconds: float | None) -> None:
+        if self._child or self._start_at is not None:
+            self._idle_seconds = idle_seconds
 
     def _on_preread(self, order: Preread) -> None:
         if self._child and self._is_ready:

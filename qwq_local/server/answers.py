@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,7 +14,9 @@ from starlette.types import Receive
 
 from qwq_local.answering import AnswerStream, Gathered
 from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta
+from qwq_local.runtime import QwQ
 from qwq_local.server.errors import ApiError
+from qwq_local.settings import MAX_SEED
 
 ChoiceEvent = tuple[int, Event]
 Result = TypeVar("Result")
@@ -134,6 +136,32 @@ class Answers:
                 if isinstance(event, Finished | Failed):
                     self.ends[index] = event
         return batch
+
+
+def begin(qwq: QwQ, ask: Ask, defaults: Mapping[str, Any]) -> list[AnswerStream]:
+    """All answers, begun; should one be refused, the others are cancelled."""
+    streams: list[AnswerStream] = []
+    try:
+        for prompt in ask.prompts or (None,):
+            options = [_numbered({**defaults, **ask.options}, i) for i in range(ask.n)]
+            streams.extend(_begin_one(qwq, ask, prompt, numbered) for numbered in options)
+    except BaseException:
+        for stream in streams:
+            stream.close()
+        raise
+    return streams
+
+
+def _begin_one(qwq: QwQ, ask: Ask, prompt: str | list[int] | None, options: dict[str, Any]) -> AnswerStream:
+    if prompt is None:
+        return qwq.stream(ask.messages, tools=ask.tools or None, **options)
+    return qwq.complete(prompt, **options)
+
+
+def _numbered(options: dict[str, Any], index: int) -> dict[str, Any]:
+    """The options of one of several answers: each has a seed of its own."""
+    seed = options.get("seed")
+    return options if seed is None else options | {"seed": (seed + index) % (MAX_SEED + 1)}
 
 
 def joined(batch: Sequence[ChoiceEvent]) -> list[ChoiceEvent]:

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from qwq_local import __version__
 from qwq_local.errors import QwqError
-from qwq_local.server import anthropic_messages, house, openai_chat, openai_completions, responses
+from qwq_local.server import anthropic_messages, house, ollama_answers, ollama_models, openai_chat, openai_completions, responses
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_response, invalid_request
 from qwq_local.server.guard import Guard, GuardSettings, Visit
@@ -59,7 +59,7 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
     app.state.desk = desk
     app.state.metrics = metrics
     app.state.responses = ResponseStore()
-    for module in (openai_chat, openai_completions, responses, anthropic_messages, house):
+    for module in (openai_chat, openai_completions, responses, anthropic_messages, ollama_answers, ollama_models, house):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_page()), name="static")
     app.add_exception_handler(RequestValidationError, _refuse)

@@ -21,10 +21,12 @@ def check_order(
         raise ApiError(400, f"{field} is empty. Ask something.", code="invalid_value", param=field)
     places = places or [f"{field}[{index}]" for index in range(len(messages))]
     called: set[str] = set()
+    named: set[str] = set()
     for index, message in enumerate(messages):
         called.update(call["id"] for call in message.get("tool_calls") or () if call.get("id"))
+        named.update(call["function"]["name"] for call in message.get("tool_calls") or ())
         if message["role"] == "tool":
-            _check_result(places[index], message, messages[:index], called, call_id)
+            _check_result(places[index], message, called, named, call_id)
     if messages[-1]["role"] == "assistant":
         raise assistant_is_last(places[-1], field)
 
@@ -51,9 +53,12 @@ def unknown_call(where: str, call_id: str, called: Collection[str]) -> ApiError:
     )
 
 
-def _check_result(where: str, message: dict[str, Any], before: Sequence[dict[str, Any]], called: set[str], name: str) -> None:
-    if not any(earlier.get("tool_calls") for earlier in before):
+def _check_result(where: str, message: dict[str, Any], called: set[str], named: set[str], name: str) -> None:
+    if not named:
         raise ApiError(400, f"{where} is a tool's, and no tool was called before it.", code="invalid_value", param=f"{where}.role")
     call_id = message.get("tool_call_id")
     if call_id and call_id not in called:
         raise unknown_call(f"{where}.{name}", call_id, called)
+    tool_name = message.get("tool_name")
+    if tool_name and tool_name not in named:
+        raise unknown_call(f"{where}.tool_name", tool_name, named)

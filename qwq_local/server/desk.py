@@ -14,17 +14,17 @@ from typing import Any, Final, Protocol
 import anyio
 
 from qwq_local import card
-from qwq_local.answering import AnswerStream
 from qwq_local.errors import LoadError, QwqError
 from qwq_local.models.inventory import DEMO, LocalModel, demo_model, local_models
 from qwq_local.models.names import SUFFIX
 from qwq_local.runtime import QwQ
-from qwq_local.server.answers import Answers, Ask
+from qwq_local.server.answers import Answers, Ask, begin
 from qwq_local.server.errors import ApiError
-from qwq_local.settings import MAX_SEED
 
 OWN_NAMES: Final = frozenset({card.NAME.casefold(), card.HUB_ID.casefold(), "qwq"})
 """What clients call QwQ-32B, with or without a quantization behind a colon."""
+LATEST: Final = ":latest"
+"""What Ollama's clients put behind a name without a tag."""
 
 
 class Load(Protocol):
@@ -73,6 +73,7 @@ class Desk:
         self._settings = settings
         self._load = load
         self._qwq: QwQ | None = None
+        self._chosen: str | None = None
         self._turn = asyncio.Lock()
         self._loading: asyncio.Task[QwQ] | None = None
         self._wanted: str | None = settings.model
@@ -106,8 +107,6 @@ class Desk:
 
     async def answer(self, ask: Ask) -> Answers:
         """Hand in a request. Raises ApiError where there is no such model, no room, or no model yet, and what `QwQ.stream` raises."""
-        if self._is_closing:
-            raise ApiError(503, "The server is stopping.", code="stopping", retry_after_seconds=10)
         self._require_room(ask.n_choices)
         started_at = time.monotonic()
         self._n_choices += ask.n_choices
@@ -119,7 +118,7 @@ class Desk:
         release = partial(self._leave, ask.n_choices, started_at)
         try:
             # In another thread, since it takes a while to read long prompts into tokens.
-            streams = await asyncio.to_thread(_begin, qwq, ask, self._settings.defaults)
+            streams = await asyncio.to_thread(begin, qwq, ask, self._settings.defaults)
             return Answers(public_name(qwq.model.name), streams, release)
         except BaseException:
             release()
@@ -134,6 +133,21 @@ class Desk:
         qwq = await self._enter(await self._find(name))
         self._leave(0, time.monotonic())
         return qwq
+
+    async def local_name(self, name: str = "") -> str:
+        """What the model of that name is called on this machine, loaded or not. Raises ApiError where there is none."""
+        found = await self._find(name) or self._chosen
+        if found is None:
+            raise ApiError(503, "The model is still being chosen.", code="loading", retry_after_seconds=self._seconds_to_load())
+        return found
+
+    async def unload(self, name: str = "") -> None:
+        """Give the memory of the model of that name back, where it is loaded, as soon as its answers are written. Raises ApiError."""
+        local = await self._find(name)
+        if self._qwq and self._wanted == local:
+            if self._qwq.status is None:
+                raise ApiError(409, "The model has no process of its own, and cannot be unloaded.", code="cannot_unload")
+            self._qwq.keep(0)
 
     def health(self) -> Health:
         """How things are now."""
@@ -179,9 +193,10 @@ class Desk:
     async def _find(self, name: str) -> str | None:
         """The local name of what a client asks for; None for what is served unless another is asked for."""
         folded = name.casefold()
-        if not folded or folded in self._settings.aliases | OWN_NAMES or folded == self._default_name():
+        meant = {folded, folded.removesuffix(LATEST)}
+        if not folded or not meant.isdisjoint(self._settings.aliases | OWN_NAMES | {self._default_name()}):
             return self._settings.model
-        found = next((model.name for model in await self.models() if public_name(model.name).casefold() == folded), None)
+        found = next((model.name for model in await self.models() if public_name(model.name).casefold() in meant), None)
         if found is not None:
             return found
         if folded.split(":")[0] in OWN_NAMES:
@@ -191,13 +206,13 @@ class Desk:
         )
 
     def _default_name(self) -> str:
-        default = self._settings.model
-        if default is None and self._qwq and self._wanted is None:
-            default = self._qwq.model.name
+        default = self._settings.model or self._chosen
         return public_name(default).casefold() if default else ""
 
     async def _enter(self, name: str | None) -> QwQ:
         """Join those who use this model; loaded first, where another is, once nobody uses that any more."""
+        if self._is_closing:
+            raise ApiError(503, "The server is stopping.", code="stopping", retry_after_seconds=10)
         try:
             async with asyncio.timeout(self._settings.load_wait_seconds), self._turn:
                 qwq = await self._exchanged(name)
@@ -235,6 +250,8 @@ class Desk:
             if old:
                 await asyncio.to_thread(old.close)
             self._qwq = await asyncio.to_thread(self._load, name, on_progress=self._note_progress)
+            if name is None:
+                self._chosen = self._qwq.model.name
         except QwqError as error:
             self._error = error
             raise
@@ -271,29 +288,3 @@ def _note_unheard(task: asyncio.Task[QwQ]) -> None:
     """Who waited for it may have gone: then nobody would fetch its error, which `health` tells anyway."""
     if not task.cancelled():
         task.exception()
-
-
-def _begin(qwq: QwQ, ask: Ask, defaults: Mapping[str, Any]) -> list[AnswerStream]:
-    """All answers, begun; should one be refused, the others are cancelled."""
-    streams: list[AnswerStream] = []
-    try:
-        for prompt in ask.prompts or (None,):
-            options = [_numbered({**defaults, **ask.options}, i) for i in range(ask.n)]
-            streams.extend(_begin_one(qwq, ask, prompt, numbered) for numbered in options)
-    except BaseException:
-        for stream in streams:
-            stream.close()
-        raise
-    return streams
-
-
-def _begin_one(qwq: QwQ, ask: Ask, prompt: str | list[int] | None, options: dict[str, Any]) -> AnswerStream:
-    if prompt is None:
-        return qwq.stream(ask.messages, tools=ask.tools or None, **options)
-    return qwq.complete(prompt, **options)
-
-
-def _numbered(options: dict[str, Any], index: int) -> dict[str, Any]:
-    """The options of one of several answers: each has a seed of its own."""
-    seed = options.get("seed")
-    return options if seed is None else options | {"seed": (seed + index) % (MAX_SEED + 1)}

@@ -90,6 +90,7 @@ async def metrics(request: Request) -> Response:
     return Response(found.text(), media_type=CONTENT_TYPE_LATEST)
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def page() -> Response:
     """The page."""

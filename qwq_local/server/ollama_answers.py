@@ -1,0 +1,169 @@
+"""Ollama's API, what is answered: `POST /api/chat` and `POST /api/generate`, as lines of JSON or at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from qwq_local.answering import Gathered
+from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
+from qwq_local.runtime import QwQ
+from qwq_local.server.answers import ChoiceEvent, while_connected
+from qwq_local.server.desk import Desk, public_name
+from qwq_local.server.durations import stay_seconds
+from qwq_local.server.errors import ApiError, as_api_error, error_body
+from qwq_local.server.ollama_asked import ChatRequest, GenerateRequest, OllamaRequest
+from qwq_local.server.ollama_lines import Begun, ChatLine, GenerateLine, Piece, calls_of, chat_piece, generate_piece
+from qwq_local.server.ollama_models import rfc3339, tagged
+from qwq_local.server.streaming import Stream, as_json
+from qwq_local.server.wire import LooseRoute
+
+LINES: Final = "application/x-ndjson"
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {LINES: {"schema": {"type": "string"}}}},
+    409: {"description": "The model cannot be unloaded", "content": {"application/json": {"schema": {"type": "object"}}}},
+}
+
+
+class LineWriter:
+    """Writes an answer as lines of JSON. A tool call is told when it is whole: with what follows it."""
+
+    media_type: ClassVar[str] = LINES
+
+    def __init__(self, begun: Begun, piece: Piece) -> None:
+        self._begun = begun
+        self._piece = piece
+        self._drawn: list[Drawn] = []
+        self._calls = Gathered()
+        self._n_told = 0
+
+    def open(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
+        """A line for each event that the format has one for."""
+        return b"".join(self._told(event) for _, event in batch)
+
+    def keep_alive(self) -> bytes:
+        """An empty line of an answer: the format has no comments."""
+        return _sent(self._begun.line(self._piece("", "", ())))
+
+    def close(self) -> bytes:
+        """Nothing: the last line has come."""
+        return b""
+
+    def _told(self, event: object) -> bytes:
+        match event:
+            case Drawn():
+                self._drawn.append(event)
+            case Thinking(text):
+                return self._line(self._piece("", text, ()))
+            case ToolCallStarted():
+                calls = self._whole_calls()
+                self._calls.add(event)
+                return calls
+            case ToolCallDelta() | ToolCallDropped():
+                self._calls.add(event)
+            case Answering(text):
+                return self._whole_calls() + self._line(self._piece(text, "", ()))
+            case Finished():
+                return self._whole_calls() + _sent(self._begun.last_line(self._piece("", "", ()), event, self._drawn))
+            case Failed():
+                return _sent(error_body("ollama", as_api_error(event.error)))
+        return b""
+
+    def _whole_calls(self) -> bytes:
+        told = calls_of(self._calls.tool_calls, self._n_told)
+        self._n_told += len(told)
+        self._calls = Gathered()
+        return self._line(self._piece("", "", told)) if told else b""
+
+    def _line(self, piece: dict[str, Any]) -> bytes:
+        drawn, self._drawn = self._drawn, []
+        return _sent(self._begun.line(piece, drawn))
+
+
+def _sent(line: dict[str, Any]) -> bytes:
+    return f"{as_json(line)}\n".encode()
+
+
+router = APIRouter(route_class=LooseRoute, tags=["Ollama"])
+
+
+@router.post("/api/chat", response_model=ChatLine, response_model_exclude_unset=True, responses=_ANSWERS)
+async def chat(body: ChatRequest, request: Request) -> Response | ChatLine:
+    """Answer a conversation."""
+    if not body.messages:
+        return ChatLine.model_validate(await _load_or_unload(body, request) | chat_piece())
+    begun = await _begin(body, request)
+    if body.stream is not False:
+        return Stream(begun.answers, LineWriter(begun, chat_piece))
+    return ChatLine.model_validate(await _whole(begun, chat_piece, request))
+
+
+@router.post("/api/generate", response_model=GenerateLine, response_model_exclude_unset=True, responses=_ANSWERS)
+async def generate(body: GenerateRequest, request: Request) -> Response | GenerateLine:
+    """Answer a prompt."""
+    if not body.prompt:
+        return GenerateLine.model_validate(await _load_or_unload(body, request) | generate_piece())
+    begun = await _begin(body, request)
+    if body.stream is not False:
+        return Stream(begun.answers, LineWriter(begun, generate_piece))
+    return GenerateLine.model_validate(await _whole(begun, generate_piece, request))
+
+
+async def _begin(body: ChatRequest | GenerateRequest, request: Request) -> Begun:
+    asked_at = time.perf_counter_ns()
+    desk: Desk = request.app.state.desk
+    ask = body.ask()
+    if body.options and body.options.num_ctx:
+        _require_context(body.options.num_ctx, await desk.ready(body.model))
+    answers = request.state.visit.answers = await desk.answer(ask)
+    if body.keep_alive is not None and desk.qwq:
+        # Only now: an idle model that is to stay for no time would go before it is asked.
+        desk.qwq.keep(stay_seconds(body.keep_alive))
+    return Begun(answers, asked_at, time.perf_counter_ns() - asked_at, bool(body.logprobs))
+
+
+async def _whole(begun: Begun, piece: Piece, request: Request) -> dict[str, Any]:
+    try:
+        (whole,) = await while_connected(request, begun.answers.whole())
+    finally:
+        begun.answers.close()
+    found = whole.found
+    return begun.last_line(piece(found.content, found.reasoning, calls_of(found.tool_calls)), whole.end, whole.drawn)
+
+
+async def _load_or_unload(body: OllamaRequest, request: Request) -> dict[str, Any]:
+    """What a request is for that asks nothing."""
+    desk: Desk = request.app.state.desk
+    if body.unloads:
+        await desk.unload(body.model)
+    else:
+        qwq = await desk.ready(body.model)
+        if body.options and body.options.num_ctx:
+            _require_context(body.options.num_ctx, qwq)
+        await asyncio.to_thread(qwq.wake)
+        if body.keep_alive is not None:
+            qwq.keep(stay_seconds(body.keep_alive))
+    name = tagged(public_name(await desk.local_name(body.model)))
+    return {"model": name, "created_at": rfc3339(time.time()), "done": True, "done_reason": "unload" if body.unloads else "load"}
+
+
+def _require_context(wanted: int, qwq: QwQ) -> None:
+    """Raise ApiError where a longer context is wanted than the loaded one."""
+    if wanted > qwq.n_ctx:
+        longest = qwq.model.longest_ctx
+        more = f"Start the server with more: qwq serve --ctx {min(wanted, longest)}" if qwq.n_ctx < longest else "The model reads no more"
+        raise ApiError(
+            400,
+            f"options.num_ctx is {wanted:,}, and the model is loaded with a context of {qwq.n_ctx:,} tokens. {more}.",
+            code="context_length_exceeded",
+            param="options.num_ctx",
+        )
