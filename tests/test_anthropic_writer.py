@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 from qwq_local.answering import Gathered
 from qwq_local.engine import Answering, Event, Failed, Finished, Thinking, Timings, ToolCallDelta, ToolCallDropped, ToolCallStarted, Usage
 from qwq_local.errors import DecodeError, ModelClosedError
-from qwq_local.server.answers import Answers
-from qwq_local.server.anthropic_asked import MessagesRequest
-from qwq_local.server.anthropic_messages import MessageWriter
-from qwq_local.server.anthropic_told import Draft, drafts_of, stop_of
+from qwq_local.server.answers import Answers, Ask
+from qwq_local.server.anthropic.asked import MessagesRequest
+from qwq_local.server.anthropic.messages import MessageWriter
+from qwq_local.server.anthropic.told import Draft, drafts_of, stop_of
 
 BODY: Any = {"model": "demo", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 CALL: list[Event] = [ToolCallStarted(0, "add"), ToolCallDelta(0, '{"a": '), ToolCallDelta(0, "1}")]
@@ -44,7 +44,8 @@ class Written:
 def sent(events: Sequence[Event], *, is_eager: bool = False) -> list[dict[str, Any]]:
     tools = [{"name": "add", "input_schema": {}, "eager_input_streaming": is_eager}]
     stream: Any = Written(events)
-    writer = MessageWriter(Answers("demo", [stream], lambda: None), MessagesRequest.model_validate(BODY | {"tools": tools}), "req_1")
+    answers = Answers(Ask(), "demo", [stream], lambda: None)
+    writer = MessageWriter(answers, MessagesRequest.model_validate(BODY | {"tools": tools}), "req_1")
     data = writer.open() + b"".join(writer.write([(0, event)]) for event in events) + writer.close()
     return [json.loads(part.split(b"data: ")[1]) for part in data.split(b"\n\n") if part]
 

@@ -9,9 +9,9 @@ import pytest
 
 from qwq_local.engine import Answering, Failed, Finished, Timings, ToolCallDelta, ToolCallDropped, ToolCallStarted, Usage
 from qwq_local.errors import WorkerDiedError
-from qwq_local.server.answers import Answers
-from qwq_local.server.ollama_answers import LineWriter
-from qwq_local.server.ollama_lines import Begun, arguments_of, chat_piece, generate_piece
+from qwq_local.server.answers import Answers, Ask
+from qwq_local.server.ollama.answers import LineWriter
+from qwq_local.server.ollama.lines import Begun, arguments_of, chat_piece, generate_piece
 from qwq_local.server.streaming import as_json
 
 
@@ -19,7 +19,7 @@ class Written:
     """A writer and the lines that it has written; `answers` are only asked for the model's name."""
 
     def __init__(self, piece: Any = chat_piece) -> None:
-        answers = Answers("QwQ-32B:Q4_K_M", (), lambda: None)
+        answers = Answers(Ask(), "QwQ-32B:Q4_K_M", (), lambda: None)
         self.writer = LineWriter(Begun(answers, asked_at=0, load_duration=0, has_logprobs=False), piece)
 
     def after(self, *events: Any) -> list[Any]:

@@ -7,10 +7,10 @@ from typing import Any
 import openai
 import pytest
 
-from qwq_local.server.responses_asked import ResponseRequest
-from qwq_local.server.responses_items import InputMessage, InputText, OutputMessage, OutputText, Reasoning, ReasoningText
-from qwq_local.server.responses_store import ResponseStore
-from qwq_local.server.responses_told import Response, begun
+from qwq_local.server.responses.asked import ResponseRequest
+from qwq_local.server.responses.items import InputMessage, InputText, OutputMessage, OutputText, Reasoning, ReasoningText
+from qwq_local.server.responses.store import ResponseStore
+from qwq_local.server.responses.told import Response, begun
 from tests.serving import Endpoint
 from tests.test_server_responses import SEED, SUM, TOOLS, WEATHER, call_of, client, error_of
 

@@ -28,9 +28,9 @@ from qwq_local.engine import (
     Usage,
 )
 from qwq_local.errors import WorkerDiedError
-from qwq_local.server.responses_asked import ResponseRequest
-from qwq_local.server.responses_told import Response, begun
-from qwq_local.server.responses_writer import Output, ResponseWriter
+from qwq_local.server.responses.asked import ResponseRequest
+from qwq_local.server.responses.told import Response, begun
+from qwq_local.server.responses.writer import Output, ResponseWriter
 from tests.serving import Endpoint
 from tests.test_server_responses import SEED, SUM, TOOLS, WEATHER, client
 

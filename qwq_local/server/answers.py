@@ -64,7 +64,8 @@ class Whole:
 class Answers:
     """The choices of one request, from `model`. Closing them cancels what has not ended; `ends` are those that have."""
 
-    def __init__(self, model: str, streams: Sequence[AnswerStream], release: Callable[[], None]) -> None:
+    def __init__(self, ask: Ask, model: str, streams: Sequence[AnswerStream], release: Callable[[], None]) -> None:
+        self.ask = ask
         self.model = model
         self.ends: dict[int, Finished | Failed] = {}
         self._streams = streams

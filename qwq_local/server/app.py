@@ -19,12 +19,16 @@ from starlette.staticfiles import StaticFiles
 
 from qwq_local import __version__
 from qwq_local.errors import QwqError
-from qwq_local.server import anthropic_messages, house, ollama_answers, ollama_models, openai_chat, openai_completions, responses
+from qwq_local.server import house
+from qwq_local.server.anthropic import messages
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_response, invalid_request
 from qwq_local.server.guard import Guard, GuardSettings, Visit
 from qwq_local.server.metrics import Metrics
-from qwq_local.server.responses_store import ResponseStore
+from qwq_local.server.ollama import answers, models
+from qwq_local.server.openai import chat, completions
+from qwq_local.server.responses import routes as responses
+from qwq_local.server.responses.store import ResponseStore
 
 _STATUSES: Final = {
     400: "What was asked cannot be; `param` names the field",
@@ -59,7 +63,7 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
     app.state.desk = desk
     app.state.metrics = metrics
     app.state.responses = ResponseStore()
-    for module in (openai_chat, openai_completions, responses, anthropic_messages, ollama_answers, ollama_models, house):
+    for module in (chat, completions, responses, messages, answers, models, house):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_page()), name="static")
     app.add_exception_handler(RequestValidationError, _refuse)

@@ -119,7 +119,7 @@ class Desk:
         try:
             # In another thread, since it takes a while to read long prompts into tokens.
             streams = await asyncio.to_thread(begin, qwq, ask, self._settings.defaults)
-            return Answers(public_name(qwq.model.name), streams, release)
+            return Answers(ask, public_name(qwq.model.name), streams, release)
         except BaseException:
             release()
             raise

@@ -56,7 +56,6 @@ class Visit:
     route: str = ""
     error: str = ""
     answers: Answers | None = None
-    prompt: object = None
     first_byte_seconds: float = 0.0
 
 

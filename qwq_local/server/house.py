@@ -13,7 +13,7 @@ from qwq_local import card
 from qwq_local.server.desk import Desk, Health, public_name
 from qwq_local.server.errors import ApiError
 from qwq_local.server.metrics import Metrics
-from qwq_local.server.openai_parts import now
+from qwq_local.server.told import now
 from qwq_local.server.wire import Told
 
 PAGE_POLICY = (

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from qwq_local.engine import Failed, Finished
+from qwq_local.server.answers import Answers
 from qwq_local.server.guard import Visit
 
 LogFormat = Literal["text", "json"]
@@ -36,16 +37,15 @@ class RequestLog:
         if visit.error:
             facts["error"] = visit.error[:500]
         if self._with_prompts and visit.answers:
-            facts["prompt"] = visit.prompt
-            facts["answers"] = [vars_of(visit, i) for i in range(visit.answers.n_choices)]
+            facts |= _texts(visit.answers)
         LOGGER.info("%s %s", visit.method, visit.path[:200], extra={"facts": facts})
 
 
-def vars_of(visit: Visit, index: int) -> dict[str, str]:
-    """What a choice came to."""
-    assert visit.answers, "there are choices"
-    found = visit.answers.found(index)
-    return {"reasoning_content": found.reasoning, "content": found.content}
+def _texts(answers: Answers) -> dict[str, Any]:
+    """What was asked, and what each choice has come to."""
+    found = [answers.found(index) for index in range(answers.n_choices)]
+    told = [{"reasoning_content": each.reasoning, **each.message()} for each in found]
+    return {"asked": list(answers.ask.messages or answers.ask.prompts), "answered": told}
 
 
 def _answer_facts(visit: Visit) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from qwq_local.settings import MAX_SEED, MAX_STOPS, SAMPLING_RANGES
 MAX_SCHEMA_DEPTH: Final = 64
 MAX_CHOICES: Final = 16
 
+EFFORTS: Final = {"none": 0, "minimal": 512, "low": 2048}
+"""Tokens of thought for each `reasoning_effort`; the others leave it free."""
 TEXT_ONLY: Final = "QwQ reads and writes text only"
 
 

@@ -14,10 +14,10 @@ from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES
 from qwq_local.server.errors import ApiError
-from qwq_local.server.openai_asked import EFFORTS
-from qwq_local.server.responses_input import ItemIn
-from qwq_local.server.responses_items import HistoryItem, check_items, messages_of
+from qwq_local.server.responses.input import ItemIn
+from qwq_local.server.responses.items import HistoryItem, check_items, messages_of
 from qwq_local.server.wire import (
+    EFFORTS,
     TEXT_ONLY,
     Budget,
     Function,

@@ -17,8 +17,9 @@ from qwq_local.engine import Answering, Drawn, Failed, Finished
 from qwq_local.server.answers import Answers, Ask, ChoiceEvent, Whole, while_connected
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
-from qwq_local.server.openai_parts import FINISH, LEAST_LOGPROB, Extension, OpenAiRequest, TokenUsage, extension_of, new_id, now, usage_of
+from qwq_local.server.openai.parts import OpenAiRequest, TokenUsage, usage_of
 from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, Stream, sent_event
+from qwq_local.server.told import FINISH, LEAST_LOGPROB, Extension, extension_of, new_id, now
 from qwq_local.server.wire import JsonRoute, Tokens, Told, given
 
 MAX_PROMPTS = 64

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from qwq_local.answering import ToolCall
 from qwq_local.engine import Drawn, Finished
 from qwq_local.server.answers import Answers
-from qwq_local.server.ollama_models import rfc3339, tagged
-from qwq_local.server.openai_parts import FINISH, TokenLogprob, logprob_of, new_id
+from qwq_local.server.ollama.models import rfc3339, tagged
+from qwq_local.server.told import FINISH, TokenLogprob, logprob_of, new_id
 from qwq_local.server.wire import MAX_SCHEMA_DEPTH, Told
 
 

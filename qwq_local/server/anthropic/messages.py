@@ -16,12 +16,12 @@ from starlette.responses import Response
 from qwq_local.engine import Answering, Event, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
 from qwq_local.runtime import QwQ
 from qwq_local.server.answers import Answers, Ask, ChoiceEvent, while_connected
-from qwq_local.server.anthropic_asked import CountRequest, MessagesRequest
-from qwq_local.server.anthropic_told import Draft, MessageTold, TokensCount, message_of, stop_of, usage_of
+from qwq_local.server.anthropic.asked import CountRequest, MessagesRequest
+from qwq_local.server.anthropic.told import Draft, MessageTold, TokensCount, message_of, stop_of, usage_of
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
-from qwq_local.server.openai_parts import new_id
 from qwq_local.server.streaming import EVENT_STREAM, Stream, sent_event
+from qwq_local.server.told import new_id
 from qwq_local.server.wire import JsonRoute
 
 PING: Final = sent_event({"type": "ping"}, "ping")

@@ -12,9 +12,9 @@ from pydantic import Field, WithJsonSchema, field_validator, model_validator
 from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
-from qwq_local.server.durations import DURATION, stay_seconds
-from qwq_local.server.openai_asked import EFFORTS
+from qwq_local.server.ollama.durations import DURATION, stay_seconds
 from qwq_local.server.wire import (
+    EFFORTS,
     TEXT_ONLY,
     Function,
     Samplers,

@@ -15,8 +15,8 @@ from pydantic_core import from_json
 from qwq_local.engine import Answering, Event, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
 from qwq_local.errors import DecodeError
 from qwq_local.server.answers import Answers, Whole
-from qwq_local.server.anthropic_asked import MessagesRequest
-from qwq_local.server.openai_parts import new_id
+from qwq_local.server.anthropic.asked import MessagesRequest
+from qwq_local.server.told import new_id
 from qwq_local.server.wire import Told
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
 from qwq_local.server.answers import Answers, ChoiceEvent
 from qwq_local.server.errors import as_api_error
-from qwq_local.server.openai_parts import TokenLogprob, logprob_of, new_id
-from qwq_local.server.responses_items import FunctionCall, ItemStatus, OutputItem, OutputMessage, OutputText, Reasoning, ReasoningText
-from qwq_local.server.responses_told import Response
+from qwq_local.server.responses.items import FunctionCall, ItemStatus, OutputItem, OutputMessage, OutputText, Reasoning, ReasoningText
+from qwq_local.server.responses.told import Response
 from qwq_local.server.streaming import EVENT_STREAM, KEEP_ALIVE_COMMENT, sent_event
+from qwq_local.server.told import TokenLogprob, logprob_of, new_id
 
 StreamEvent = dict[str, Any]
 """An event without its number: `type`, and what belongs to it."""

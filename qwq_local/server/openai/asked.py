@@ -13,11 +13,9 @@ from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
 from qwq_local.server.errors import ApiError
-from qwq_local.server.openai_parts import OpenAiRequest
-from qwq_local.server.wire import TEXT_ONLY, Budget, Function, Schema, Tokens, Wire, check_depth, given, unsupported
+from qwq_local.server.openai.parts import OpenAiRequest
+from qwq_local.server.wire import EFFORTS, TEXT_ONLY, Budget, Function, Schema, Tokens, Wire, check_depth, given, unsupported
 
-EFFORTS: Final = {"none": 0, "minimal": 512, "low": 2048}
-"""Tokens of thought for each `reasoning_effort`; the others leave it free."""
 EXAMPLES: Final[list[JsonValue]] = [
     {"model": "qwq-32b", "messages": [{"role": "user", "content": "What is 47 + 85?"}]},
     {"messages": [{"role": "user", "content": "Which is larger, 9.9 or 9.11?"}], "stream": True, "stream_options": {"include_usage": True}},

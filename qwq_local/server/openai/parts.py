@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from qwq_local.answering import ToolCall
-from qwq_local.engine import Drawn, Finished
+from qwq_local.engine import Finished
 from qwq_local.server.wire import MAX_CHOICES, ModelName, Samplers, Seed, Stops, StopText, Told, Wire, folded_seed, given, ranged
 from qwq_local.settings import MAX_BIASES
-
-FINISH: Final[dict[str, Literal["stop", "length"]]] = {"stop": "stop", "length": "length", "repetition": "length", "cancelled": "stop"}
-"""OpenAI has no word for an answer that was ended since it went round in circles; `qwq.ended_by` tells."""
-
-LEAST_LOGPROB: Final = -9999.0
-"""What OpenAI tells of tokens that are all but impossible."""
 
 
 class StreamOptions(Wire):
@@ -106,17 +98,6 @@ class TokenUsage(Told):
     prompt_tokens_details: PromptDetails
 
 
-class Extension(Told):
-    """What OpenAI's format has no place for: why each choice ended, its scaling and seed, and where the time went, in seconds."""
-
-    ended_by: list[str]
-    rope: list[str]
-    seed: list[int]
-    queued_seconds: list[float]
-    prefill_seconds: list[float]
-    decode_seconds: list[float]
-
-
 class CalledFunction(Told):
     """A function and its arguments, a JSON object as text."""
 
@@ -130,20 +111,6 @@ class Call(Told):
     id: str
     type: Literal["function"]
     function: CalledFunction
-
-
-class TopLogprob(Told):
-    """A token that could have been drawn."""
-
-    token: str
-    logprob: float
-    bytes: list[int] | None
-
-
-class TokenLogprob(TopLogprob):
-    """A token that was drawn."""
-
-    top_logprobs: list[TopLogprob]
 
 
 def usage_of(ends: list[Finished], n_prompts: int = 1) -> TokenUsage:
@@ -160,44 +127,6 @@ def usage_of(ends: list[Finished], n_prompts: int = 1) -> TokenUsage:
     )
 
 
-def extension_of(ends: list[Finished]) -> Extension:
-    """Of all choices, in their order."""
-    return Extension(
-        ended_by=[end.reason for end in ends],
-        rope=[end.rope for end in ends],
-        seed=[end.seed for end in ends],
-        queued_seconds=[round(end.timings.queued_seconds, 6) for end in ends],
-        prefill_seconds=[round(end.timings.prefill_seconds, 6) for end in ends],
-        decode_seconds=[round(end.timings.decode_seconds, 6) for end in ends],
-    )
-
-
 def call_of(call: ToolCall, call_id: str) -> Call:
     """A tool call as the format has it."""
     return Call(id=call_id, type="function", function=CalledFunction(name=call.name, arguments=call.arguments))
-
-
-def logprob_of(drawn: Drawn) -> TokenLogprob:
-    """A drawn token; bytes that are only a part of a character show as U+FFFD."""
-    top = [
-        TopLogprob(token=_text(piece), logprob=max(logprob, LEAST_LOGPROB), bytes=list(piece))
-        for piece, (_, logprob) in zip(drawn.top_pieces, drawn.draw.top, strict=True)
-    ]
-    logprob = drawn.draw.logprob
-    assert logprob is not None, "only tokens with one are told of"
-    return TokenLogprob(token=_text(drawn.piece), logprob=max(logprob, LEAST_LOGPROB), bytes=list(drawn.piece), top_logprobs=top)
-
-
-def new_id(kind: str) -> str:
-    """An id that nobody else has."""
-    separator = "-" if kind in ("chatcmpl", "cmpl") else "_"
-    return f"{kind}{separator}{secrets.token_hex(12)}"
-
-
-def now() -> int:
-    """Seconds since 1970."""
-    return int(time.time())
-
-
-def _text(piece: bytes) -> str:
-    return piece.decode("utf-8", "replace")

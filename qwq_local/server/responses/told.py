@@ -11,9 +11,9 @@ from typing import Any, Literal
 from qwq_local import card
 from qwq_local.engine import Finished
 from qwq_local.server.errors import ApiError
-from qwq_local.server.openai_parts import Extension, extension_of, new_id, now
-from qwq_local.server.responses_asked import FunctionTool, ResponseRequest
-from qwq_local.server.responses_items import OutputItem
+from qwq_local.server.responses.asked import FunctionTool, ResponseRequest
+from qwq_local.server.responses.items import OutputItem
+from qwq_local.server.told import Extension, extension_of, new_id, now
 from qwq_local.server.wire import Told
 
 

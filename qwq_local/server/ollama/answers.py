@@ -15,11 +15,11 @@ from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolC
 from qwq_local.runtime import QwQ
 from qwq_local.server.answers import ChoiceEvent, while_connected
 from qwq_local.server.desk import Desk, public_name
-from qwq_local.server.durations import stay_seconds
 from qwq_local.server.errors import ApiError, as_api_error, error_body
-from qwq_local.server.ollama_asked import ChatRequest, GenerateRequest, OllamaRequest
-from qwq_local.server.ollama_lines import Begun, ChatLine, GenerateLine, Piece, calls_of, chat_piece, generate_piece
-from qwq_local.server.ollama_models import rfc3339, tagged
+from qwq_local.server.ollama.asked import ChatRequest, GenerateRequest, OllamaRequest
+from qwq_local.server.ollama.durations import stay_seconds
+from qwq_local.server.ollama.lines import Begun, ChatLine, GenerateLine, Piece, calls_of, chat_piece, generate_piece
+from qwq_local.server.ollama.models import rfc3339, tagged
 from qwq_local.server.streaming import Stream, as_json
 from qwq_local.server.wire import LooseRoute
 

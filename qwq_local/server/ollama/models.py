@@ -26,7 +26,7 @@ from qwq_local.models.record import read_record
 from qwq_local.models.store import find_local
 from qwq_local.server.desk import LATEST, Desk, public_name
 from qwq_local.server.errors import ApiError
-from qwq_local.server.ollama_asked import ShowRequest
+from qwq_local.server.ollama.asked import ShowRequest
 from qwq_local.server.wire import LooseRoute, Told
 from qwq_local.settings import Sampling
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from qwq_local.server.answers import Ask
-from qwq_local.server.anthropic_blocks import CacheControl, MessageIn, Text, text_of
+from qwq_local.server.anthropic.blocks import CacheControl, MessageIn, Text, text_of
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
-from qwq_local.server.openai_asked import EFFORTS
 from qwq_local.server.wire import (
+    EFFORTS,
     Function,
     Samplers,
     Schema,

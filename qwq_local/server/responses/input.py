@@ -11,8 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from qwq_local.server.errors import ApiError
-from qwq_local.server.openai_parts import new_id
-from qwq_local.server.responses_items import (
+from qwq_local.server.responses.items import (
     FunctionCall,
     FunctionOutput,
     HistoryItem,
@@ -23,6 +22,7 @@ from qwq_local.server.responses_items import (
     OutputText,
     Reasoning,
 )
+from qwq_local.server.told import new_id
 from qwq_local.server.wire import TEXT_ONLY, Wire, unsupported
 
 _TEXTS: Final = ("input_text", "output_text")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from qwq_local.server.responses_items import HistoryItem, OutputItem, without_thoughts
-from qwq_local.server.responses_told import Response
+from qwq_local.server.responses.items import HistoryItem, OutputItem, without_thoughts
+from qwq_local.server.responses.told import Response
 
 MAX_RESPONSES: Final = 1000
 MAX_BYTES: Final = 256 * 2**20

@@ -14,12 +14,12 @@ from qwq_local.errors import QwqError
 from qwq_local.server.answers import Answers, Ask, while_connected
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError, as_api_error
-from qwq_local.server.responses_asked import ResponseRequest
-from qwq_local.server.responses_input import items_of
-from qwq_local.server.responses_items import HistoryItem
-from qwq_local.server.responses_store import Kept, ResponseStore
-from qwq_local.server.responses_told import Response, begun
-from qwq_local.server.responses_writer import Output, ResponseWriter
+from qwq_local.server.responses.asked import ResponseRequest
+from qwq_local.server.responses.input import items_of
+from qwq_local.server.responses.items import HistoryItem
+from qwq_local.server.responses.store import Kept, ResponseStore
+from qwq_local.server.responses.told import Response, begun
+from qwq_local.server.responses.writer import Output, ResponseWriter
 from qwq_local.server.streaming import EVENT_STREAM, Stream
 from qwq_local.server.wire import JsonRoute, Told
 

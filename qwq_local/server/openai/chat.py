@@ -16,21 +16,10 @@ from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolC
 from qwq_local.server.answers import Answers, ChoiceEvent, Whole, while_connected
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
-from qwq_local.server.openai_asked import ChatRequest
-from qwq_local.server.openai_parts import (
-    FINISH,
-    Call,
-    Extension,
-    TokenLogprob,
-    TokenUsage,
-    call_of,
-    extension_of,
-    logprob_of,
-    new_id,
-    now,
-    usage_of,
-)
+from qwq_local.server.openai.asked import ChatRequest
+from qwq_local.server.openai.parts import Call, TokenUsage, call_of, usage_of
 from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, Stream, sent_event
+from qwq_local.server.told import FINISH, Extension, TokenLogprob, extension_of, logprob_of, new_id, now
 from qwq_local.server.wire import JsonRoute, Told
 
 _MARKERS: Final = (card.THINK.encode(), card.END_THINK.encode())

@@ -1,0 +1,1 @@
+"""Anthropic's messages: platform.claude.com/docs/en/api/messages."""

@@ -1,0 +1,1 @@
+"""OpenAI's chat completions and its older completions: platform.openai.com/docs/api-reference."""

@@ -1,0 +1,1 @@
+"""OpenAI's Responses: platform.openai.com/docs/api-reference/responses."""
