@@ -22,9 +22,18 @@ def new_chain(sampling: Sampling, seed: int, vocabulary: LlamaVocabulary, n_ctx:
     """
     lib = library()
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-    for link in [*_penalties(lib, sampling, vocabulary, n_ctx), *_choice(lib, sampling, seed, vocabulary.n_tokens)]:
+    before = [*_bias(lib, sampling, vocabulary), *_penalties(lib, sampling, vocabulary, n_ctx)]
+    for link in [*before, *_choice(lib, sampling, seed, vocabulary.n_tokens)]:
         lib.llama_sampler_chain_add(chain, link)
     return chain
+
+
+def _bias(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary) -> list[Any]:  # noqa: ANN401
+    if not sampling.logit_bias:
+        return []
+    by_token = dict(sampling.logit_bias)  # of several for one token, the last counts
+    biases = (lib.llama_logit_bias * len(by_token))(*by_token.items())
+    return [lib.llama_sampler_init_logit_bias(vocabulary.n_tokens, len(biases), biases)]
 
 
 def _penalties(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary, n_ctx: int) -> list[Any]:  # noqa: ANN401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Final
 
@@ -43,16 +43,15 @@ class LlamaSampler:
         self._context = context
         self._n_vocab = vocabulary.n_tokens
         self._n_logprobs = sampling.n_logprobs
-        self._bias = dict(sampling.logit_bias)
         self._matcher = matcher
         self._is_constrained = False
-        _refuse_unknown(self._bias, self._n_vocab)
+        _refuse_unknown(sampling.logit_bias, self._n_vocab)
         self._chain: Any = new_chain(sampling, seed, vocabulary, n_ctx)
 
     def sample(self, batch_index: int) -> Draw:
         """Draw the next token, and remember it. Raises DecodeError where the constraint lets nothing come next."""
-        if self._bias or self._is_constrained:
-            token = self._draw_among_allowed(self._logits(batch_index))
+        if self._matcher and self._is_constrained:
+            token = self._draw_among(self._matcher.allowed(), self._logits(batch_index))
         else:
             # It accepts what it draws (llama_sampler_sample, src/llama-sampler.cpp).
             token = int(library().llama_sampler_sample(self._chain, self._context(), batch_index))
@@ -83,13 +82,9 @@ class LlamaSampler:
     def _candidates(self) -> NDArray[np.void]:
         return np.zeros(self._n_vocab, TOKEN_DATA)
 
-    def _draw_among_allowed(self, logits: Logits) -> int:
+    def _draw_among(self, allowed: NDArray[np.integer[Any]], logits: Logits) -> int:
         """Hand the chain only what may come next: samplers that met -inf instead would reckon with NaN (typical, mirostat)."""
         lib = library()
-        if self._bias:
-            logits = logits.copy()
-            logits[list(self._bias)] += np.fromiter(self._bias.values(), np.float32)
-        allowed = self._matcher.allowed() if self._matcher and self._is_constrained else np.arange(self._n_vocab)
         token = int(allowed[0])
         if len(allowed) > 1:
             self._candidates["id"][: len(allowed)] = allowed
@@ -113,7 +108,7 @@ def with_logprobs(token: int, logits: Logits, n_top: int) -> Draw:
     return Draw(token, float(logits[token]) - log_sum, tuple((candidate, float(logits[candidate]) - log_sum) for candidate in ranked))
 
 
-def _refuse_unknown(bias: dict[int, float], n_vocab: int) -> None:
-    for token in bias:
+def _refuse_unknown(bias: Iterable[tuple[int, float]], n_vocab: int) -> None:
+    for token, _ in bias:
         if not 0 <= token < n_vocab:
             raise SettingsError(f"logit_bias has the token {token}.", hint=f"This model's tokens are 0 to {n_vocab - 1}.")
