@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from qwq_local.asking import Choices
 from qwq_local.cli.terminal import notice
+from qwq_local.configuration import read_configuration
 from qwq_local.errors import SettingsError
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
@@ -19,7 +19,6 @@ from qwq_local.server.guard import GuardSettings, allowed_hosts
 from qwq_local.server.run import ServerSettings, serve
 from qwq_local.settings import LoadSettings
 
-KEY_VARIABLE: Final = "QWQ_API_KEY"
 LOAD_FIELDS: Final = ("n_ctx", "n_gpu_layers", "kv_type", "rope", "force", "n_parallel")
 SAMPLING_FIELDS: Final = (
     *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "seed"),
@@ -34,7 +33,8 @@ def run(options: dict[str, Any]) -> None:
     logs.set_up(options["log_format"])
 
     def load(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
-        qwq = QwQ.load(model, **load_arguments, isolated=True, keeps_chats=True, idle_seconds=idle_seconds, on_progress=on_progress)
+        how = {"isolated": True, "keeps_chats": options["keeps_chats"], "idle_seconds": idle_seconds}
+        qwq = QwQ.load(model, **load_arguments, **how, on_progress=on_progress)
         for text in qwq.notices:
             notice(f"notice: {text}")
         return qwq
@@ -62,7 +62,7 @@ def read_options(options: Mapping[str, Any]) -> tuple[ServerSettings, dict[str, 
     load = {name: options[name] for name in LOAD_FIELDS}
     LoadSettings(**load)
     guard = GuardSettings(
-        keys=read_keys(options["keys"], options["key_file"], os.environ),
+        keys=read_keys(options["keys"], options["key_file"], str(read_configuration().arguments.get("api_key", ""))),
         hosts=allowed_hosts(options["host"], options["hosts"]),
         origins=frozenset(map(_origin, options["origins"])),
         max_body_bytes=round(options["max_body_mib"] * 2**20),
@@ -80,9 +80,9 @@ def read_options(options: Mapping[str, Any]) -> tuple[ServerSettings, dict[str, 
     return ServerSettings(desk, guard, **server, logs_prompts=options["log_prompts"]), load, options["idle_seconds"]
 
 
-def read_keys(given: tuple[str, ...], file: str | None, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """All keys: those given, those of a file (one a line, # begins a comment), those of QWQ_API_KEY, by commas. Raises SettingsError."""
-    keys = [*given, *environment.get(KEY_VARIABLE, "").split(",")]
+def read_keys(given: tuple[str, ...], file: str | None, configured: str) -> tuple[str, ...]:
+    """All keys: those given, those configured (by commas), those of a file (one a line, # begins a comment). Raises SettingsError."""
+    keys = [*given, *configured.split(",")]
     if file is not None:
         try:
             lines = Path(file).read_text("utf-8").splitlines()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 from starlette.requests import Request
@@ -97,16 +97,17 @@ class Answers:
 
         for stream in self._streams:
             stream.listen(wake)
-        while len(self.ends) < len(self._streams):
-            arrived.clear()
-            if batch := self._take():
-                yield batch
-                continue
-            try:
-                async with asyncio.timeout(quiet_seconds):
+        with _Alarm(arrived, quiet_seconds) as alarm:
+            while len(self.ends) < len(self._streams):
+                arrived.clear()
+                if batch := self._take():
+                    alarm.put_off()
+                    yield batch
+                elif alarm.is_due():
+                    alarm.put_off()
+                    yield ()
+                else:
                     await arrived.wait()
-            except TimeoutError:
-                yield ()
 
     async def whole(self) -> list[Whole]:
         """All of them, complete. Raises the error that one was lost to."""
@@ -163,6 +164,36 @@ def _numbered(options: dict[str, Any], index: int) -> dict[str, Any]:
     """The options of one of several answers: each has a seed of its own."""
     seed = options.get("seed")
     return options if seed is None else options | {"seed": (seed + index) % (MAX_SEED + 1)}
+
+
+class _Alarm:
+    """Sets an event when it was put off for so many seconds; putting it off costs no timer, since that happens with every token."""
+
+    def __init__(self, event: asyncio.Event, seconds: float) -> None:
+        self._event = event
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._due_at = self._loop.time() + seconds
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_at(self._due_at, self._ring)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def is_due(self) -> bool:
+        """Whether it was not put off for so long."""
+        return self._loop.time() >= self._due_at
+
+    def put_off(self) -> None:
+        """Begin to wait anew."""
+        self._due_at = self._loop.time() + self._seconds
+
+    def _ring(self) -> None:
+        if self.is_due():
+            self._event.set()
+        self._timer = self._loop.call_at(max(self._due_at, self._loop.time() + self._seconds / 2), self._ring)
 
 
 def joined(batch: Sequence[ChoiceEvent]) -> list[ChoiceEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -9,7 +10,8 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 import anyio
@@ -79,19 +81,25 @@ class Guard:
         headers = Headers(scope=scope)
         visit = Visit(_request_id(headers), scope["method"], scope["path"], self._clock())
         scope.setdefault("state", {})["visit"] = visit
-        teller = _Teller(send, visit, self._settings.send_seconds, self._clock)
         try:
-            self._check(headers, scope)
-            await self._app(scope, _Reader(receive, self._settings, headers).receive, teller.send)
-        except ApiError as error:
-            visit.error = str(error.detail)
-            await error_response(scope["path"], error, visit.id)(scope, receive, teller.send)
-        except ClientTooSlowError:
-            visit.error = "The client does not read its answer."
+            with _Teller(send, visit, self._settings.send_seconds, self._clock) as teller:
+                await self._answer(scope, receive, teller.send, headers)
+            if teller.is_deaf:
+                visit.error = "The client does not read its answer."
+                scope["state"].get("hang_up", _nothing)()
         finally:
             visit.route = getattr(scope.get("route"), "path", "") or "(none)"
             visit.seconds = self._clock() - visit.started_at
             self._on_end(visit)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        visit: Visit = scope["state"]["visit"]
+        try:
+            self._check(headers, scope)
+            await self._app(scope, _Reader(receive, self._settings, headers).receive, send)
+        except ApiError as error:
+            visit.error = str(error.detail)
+            await error_response(scope["path"], error, visit.id)(scope, receive, send)
 
     def _check(self, headers: Headers, scope: Scope) -> None:
         n_bytes = sum(len(name) + len(value) for name, value in headers.raw)
@@ -164,29 +172,51 @@ class _Reader:
         return ApiError(413, f"The body has {n_bytes:,} bytes or more, and {limit:,} are read.", code="request_too_large")
 
 
-class ClientTooSlowError(Exception):
-    """A client that does not read its answer, and does not hang up either."""
-
-
 class _Teller:
-    """Sends the answer with the request's id, under OpenAI's name for it and Anthropic's, and notes its status."""
+    """Sends the answer with the request's id, under OpenAI's name for it and Anthropic's, and notes its status.
+
+    As a context manager it cancels what is done within when a client neither reads its answer nor hangs up: `is_deaf`. One timer looks
+    after it, since one for each of many small pieces would cost as much as sending them.
+    """
 
     def __init__(self, send: Send, visit: Visit, seconds: float, clock: Callable[[], float]) -> None:
         self._send = send
         self._visit = visit
         self._seconds = seconds
         self._clock = clock
+        self._patience = anyio.CancelScope()
+        self._sends_since: float | None = None
+        self.is_deaf = False
+
+    def __enter__(self) -> Self:
+        self._patience.__enter__()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        self._timer.cancel()
+        return self._patience.__exit__(kind, error, trace)
+
+    def _look(self) -> None:
+        waited = 0.0 if self._sends_since is None else self._clock() - self._sends_since
+        if waited >= self._seconds:
+            self.is_deaf = True
+            self._patience.cancel()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds - waited, self._look)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._visit.status = message["status"]
             self._visit.first_byte_seconds = self._clock() - self._visit.started_at
             MutableHeaders(scope=message).update({"X-Request-Id": self._visit.id, "Request-Id": self._visit.id})
-        try:
-            with anyio.fail_after(self._seconds):
-                await self._send(message)
-        except TimeoutError:
-            raise ClientTooSlowError from None
+        self._sends_since = self._clock()
+        await self._send(message)
+        self._sends_since = None
+
+
+def _nothing() -> None:
+    """Where a server has no way to hang up."""
 
 
 def allowed_hosts(bound: str, more: Sequence[str]) -> frozenset[str]:

@@ -61,7 +61,7 @@ class PatientServer(uvicorn.Server):
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that hangs up on clients whose request's head does not come in time."""
+    """HTTP/1.1 that hangs up on clients whose request's head does not come in time, and on whom the application wants it to."""
 
     head_seconds = HEAD_SECONDS
     _timer: asyncio.TimerHandle | None = None
@@ -69,6 +69,7 @@ class ImpatientProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """A client has come."""
         super().connection_made(transport)
+        self.app_state = self.app_state | {"hang_up": transport.abort}
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
