@@ -228,7 +228,7 @@ def test_a_long_silence_is_filled_with_comments(endless_model: Path, monkeypatch
     monkeypatch.setattr("qwq_local.server.streaming.QUIET_SECONDS", 0.05)
 
     def load_single(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
-        return QwQ.load(model, on_progress=on_progress, n_ctx=32_768, n_parallel=1)
+        return QwQ.load(model, on_progress=on_progress, n_ctx=32_768, n_parallel=1, rope="yarn")
 
     with running(settings(str(endless_model), stop_seconds=0), load_single) as endpoint, streamed(endpoint) as first:
         next(line for line in first.iter_lines() if '"delta":{"reasoning_content":"' in line)
