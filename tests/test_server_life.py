@@ -231,7 +231,8 @@ def test_a_long_silence_is_filled_with_comments(endless_model: Path, monkeypatch
         return QwQ.load(model, on_progress=on_progress, n_ctx=32_768, n_parallel=1, rope="yarn")
 
     with running(settings(str(endless_model), stop_seconds=0), load_single) as endpoint, streamed(endpoint) as first:
-        next(line for line in first.iter_lines() if '"delta":{"reasoning_content":"' in line)
+        lines = first.iter_lines()  # kept, or the client would hang up
+        next(line for line in lines if '"delta":{"reasoning_content":"' in line)
         with streamed(endpoint) as waiting:
             told = list(islice(filter(None, waiting.iter_lines()), 3))
             assert told[1:] == [": still thinking"] * 2, "after the role there is nothing else to tell"
