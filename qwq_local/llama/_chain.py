@@ -39,10 +39,13 @@ def _bias(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary) -> list[Any
 def _penalties(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary, n_ctx: int) -> list[Any]:  # noqa: ANN401
     links = []
     if sampling.presence_penalty or sampling.frequency_penalty or sampling.repeat_penalty != 1:
-        last_n = n_ctx if sampling.penalty_last_n < 0 else sampling.penalty_last_n
         links.append(
             lib.llama_sampler_init_penalties(
-                vocabulary.n_tokens, last_n, sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty
+                vocabulary.n_tokens,
+                _last_n(sampling.penalty_last_n, n_ctx),
+                sampling.repeat_penalty,
+                sampling.frequency_penalty,
+                sampling.presence_penalty,
             )
         )
     if sampling.dry_multiplier:
@@ -53,12 +56,17 @@ def _penalties(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary, n_ctx:
                 sampling.dry_multiplier,
                 sampling.dry_base,
                 sampling.dry_allowed_length,
-                n_ctx if sampling.dry_penalty_last_n < 0 else sampling.dry_penalty_last_n,
+                _last_n(sampling.dry_penalty_last_n, n_ctx),
                 (ctypes.c_char_p * len(texts))(*texts),
                 len(texts),
             )
         )
     return links
+
+
+def _last_n(wished: int, n_ctx: int) -> int:
+    """How far to look back: llama.cpp takes memory for all of it at once, and there is never more than the context."""
+    return n_ctx if wished < 0 else min(wished, n_ctx)
 
 
 def _choice(lib: Any, sampling: Sampling, seed: int, n_vocab: int) -> list[Any]:  # noqa: ANN401

@@ -16,6 +16,9 @@ from qwq_local.server.answers import Answers, ChoiceEvent, joined, unless_hung_u
 QUIET_SECONDS: Final = 10.0
 """After so long without anything to say, clients and proxies are told that the answer is still on its way."""
 EVENT_STREAM: Final = "text/event-stream"
+_TEXT: Final = {"type": "string"}
+EVENTS: Final = {"schema": {"type": "object", "properties": {"event": _TEXT, "data": _TEXT}, "required": ["data"]}}
+"""How OpenAPI describes each of a stream's events."""
 
 
 class Writer(Protocol):

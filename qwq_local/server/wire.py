@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from fastapi import Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError, from_json
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, from_json
 from starlette.responses import Response
 
 from qwq_local.server.errors import ApiError
@@ -27,6 +28,13 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     refused: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """As pydantic describes it; but null may stand under any name."""
+        described = handler(core_schema)
+        handler.resolve_ref_schema(described)["additionalProperties"] = {"type": "null"}
+        return described
 
     @model_validator(mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from qwq_local.server.anthropic.asked import CountRequest, MessagesRequest
 from qwq_local.server.anthropic.told import Draft, MessageTold, TokensCount, message_of, stop_of, usage_of
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
-from qwq_local.server.streaming import EVENT_STREAM, Stream, sent_event
+from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, sent_event
 from qwq_local.server.told import new_id
 from qwq_local.server.wire import JsonRoute
 
@@ -143,7 +143,7 @@ def _event(kind: str, **fields: object) -> bytes:
 router = APIRouter(route_class=JsonRoute, tags=["Anthropic"])
 
 
-@router.post("/v1/messages", response_model=MessageTold, responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}})
+@router.post("/v1/messages", response_model=MessageTold, responses={200: {"content": {EVENT_STREAM: EVENTS}}})
 async def create_message(body: MessagesRequest, request: Request) -> Response | MessageTold:
     """Answer a conversation."""
     desk: Desk = request.app.state.desk

@@ -123,7 +123,7 @@ async def _begin(body: ChatRequest | GenerateRequest, request: Request) -> Begun
     desk: Desk = request.app.state.desk
     ask = body.ask()
     if body.options and body.options.num_ctx:
-        _require_context(body.options.num_ctx, await desk.ready(body.model))
+        _require_context(body.options.num_ctx, await desk.ready(body.model or ""))
     answers = request.state.visit.answers = await desk.answer(ask)
     if body.keep_alive is not None and desk.qwq:
         # Only now: an idle model that is to stay for no time would go before it is asked.
@@ -144,15 +144,15 @@ async def _load_or_unload(body: OllamaRequest, request: Request) -> dict[str, An
     """What a request is for that asks nothing."""
     desk: Desk = request.app.state.desk
     if body.unloads:
-        await desk.unload(body.model)
+        await desk.unload(body.model or "")
     else:
-        qwq = await desk.ready(body.model)
+        qwq = await desk.ready(body.model or "")
         if body.options and body.options.num_ctx:
             _require_context(body.options.num_ctx, qwq)
         await asyncio.to_thread(qwq.wake)
         if body.keep_alive is not None:
             qwq.keep(stay_seconds(body.keep_alive))
-    name = tagged(public_name(await desk.local_name(body.model)))
+    name = tagged(public_name(await desk.local_name(body.model or "")))
     return {"model": name, "created_at": rfc3339(time.time()), "done": True, "done_reason": "unload" if body.unloads else "load"}
 
 

@@ -166,7 +166,7 @@ class Tool(Wire):
 class OllamaRequest(OllamaWire):
     """The fields that both have."""
 
-    model: Annotated[str, Field(max_length=1000, description="qwq, or a name that GET /api/tags lists")] = ""
+    model: Annotated[str, Field(max_length=1000, description="qwq, or a name that GET /api/tags lists")] | None = None
     stream: bool | None = Field(default=None, description="True unless it is said otherwise")
     format: Literal["", "json"] | Schema | None = Field(default=None, description="json, or a JSON schema, for what follows the thought")
     keep_alive: float | Duration | None = Field(default=None, description="Seconds, or a duration such as 5m; below 0: for ever")
@@ -240,7 +240,7 @@ class ChatRequest(OllamaRequest):
         if self.system and system not in messages:
             messages.insert(0, system)
         tools = [tool.function.tool() for tool in self.tools or ()]
-        return Ask(self.model, messages, tools, options=limit_option(self.num_predict) | self.shared_options())
+        return Ask(self.model or "", messages, tools, options=limit_option(self.num_predict) | self.shared_options())
 
 
 class GenerateRequest(OllamaRequest):
@@ -270,9 +270,9 @@ class GenerateRequest(OllamaRequest):
         """As the desk wants it."""
         prompt = self.prompt or ""
         if self.raw:
-            return Ask(self.model, prompts=[prompt], options=self.shared_options())
+            return Ask(self.model or "", prompts=[prompt], options=self.shared_options())
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return Ask(self.model, [*system, {"role": "user", "content": prompt}], options=self.shared_options())
+        return Ask(self.model or "", [*system, {"role": "user", "content": prompt}], options=self.shared_options())
 
 
 class ShowRequest(OllamaWire):

@@ -18,7 +18,7 @@ from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
 from qwq_local.server.openai.asked import ChatRequest
 from qwq_local.server.openai.parts import Call, TokenUsage, call_of, usage_of
-from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, Stream, sent_event
+from qwq_local.server.streaming import DONE, EVENT_STREAM, EVENTS, KEEP_ALIVE_COMMENT, Stream, sent_event
 from qwq_local.server.told import FINISH, Extension, TokenLogprob, extension_of, logprob_of, new_id, now
 from qwq_local.server.wire import JsonRoute, Told
 
@@ -179,7 +179,7 @@ router = APIRouter(route_class=JsonRoute, tags=["OpenAI"])
     "/v1/chat/completions",
     response_model=ChatCompletion,
     response_model_exclude_unset=True,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {EVENT_STREAM: EVENTS}}},
 )
 async def create_chat_completion(body: ChatRequest, request: Request) -> Response | ChatCompletion:
     """Answer a conversation."""

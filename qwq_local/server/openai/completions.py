@@ -18,7 +18,7 @@ from qwq_local.server.answers import Answers, Ask, ChoiceEvent, Whole, while_con
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
 from qwq_local.server.openai.parts import OpenAiRequest, TokenUsage, usage_of
-from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, Stream, sent_event
+from qwq_local.server.streaming import DONE, EVENT_STREAM, EVENTS, KEEP_ALIVE_COMMENT, Stream, sent_event
 from qwq_local.server.told import FINISH, LEAST_LOGPROB, Extension, extension_of, new_id, now
 from qwq_local.server.wire import JsonRoute, Tokens, Told, given
 
@@ -198,7 +198,7 @@ router = APIRouter(route_class=JsonRoute, tags=["OpenAI"])
 @router.post(
     "/v1/completions",
     response_model=Completion,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {EVENT_STREAM: EVENTS}}},
 )
 async def create_completion(body: CompletionRequest, request: Request) -> Response | Completion:
     """Go on with a text."""

@@ -20,11 +20,11 @@ from qwq_local.server.responses.items import HistoryItem
 from qwq_local.server.responses.store import Kept, ResponseStore
 from qwq_local.server.responses.told import Response, begun
 from qwq_local.server.responses.writer import Output, ResponseWriter
-from qwq_local.server.streaming import EVENT_STREAM, Stream
+from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
 from qwq_local.server.wire import JsonRoute, Told
 
 _STREAMED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The response, or its events as they come", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
+    200: {"description": "The response, or its events as they come", "content": {EVENT_STREAM: EVENTS}}
 }
 
 
