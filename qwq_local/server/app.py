@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -59,13 +58,13 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
             for status, text in _STATUSES.items()
         },
     )
-    patch_fastapi(app, redirect_from_root_to_docs=False)  # FastAPI's own page fetches its scripts from elsewhere
     app.state.desk = desk
     app.state.metrics = metrics
     app.state.responses = ResponseStore()
     for module in (chat, completions, responses, messages, answers, models, house):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_page()), name="static")
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     app.add_exception_handler(RequestValidationError, _refuse)
     for kind in (HTTPException, QwqError, Exception):
         app.add_exception_handler(kind, _tell)

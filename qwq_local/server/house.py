@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Literal
 
 from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -96,6 +97,18 @@ async def page() -> Response:
     """The page."""
     text = (resources.files("qwq_local.server") / "page" / "index.html").read_text("utf-8")
     return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"})
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """The description, to try; FastAPI's own page would fetch its scripts from elsewhere."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="qwq-local",
+        swagger_js_url="/swagger/swagger-ui-bundle.js",
+        swagger_css_url="/swagger/swagger-ui.css",
+        swagger_favicon_url="/swagger/favicon-32x32.png",
+    )
 
 
 async def names(desk: Desk) -> list[str]:
