@@ -100,6 +100,19 @@ def _deep_schema() -> bytes:
     return json.dumps(SUM | {"response_format": wanted}).encode()
 
 
+def _parts(n: int) -> bytes:
+    return json.dumps({"messages": [{"role": "user", "content": [1] * n}]}).encode()
+
+
+def _marked(n: int) -> bytes:
+    return json.dumps({"messages": [{"role": "user", "content": "a" + "\u0301\u0316" * n}]}).encode()
+
+
+def _duration(text: str) -> bytes:
+    body = json.dumps(SUM | {"keep_alive": text}).encode()
+    return head("POST", "/api/chat", "Content-Type: application/json", f"Content-Length: {len(body)}") + body
+
+
 def _get(path: str) -> Callable[[Endpoint], int]:
     return _plain(head("GET", path))
 
@@ -115,6 +128,7 @@ ATTACKS: Final = (
     Attack("a rebound host name with our port", _plain(chat(host="attacker.example:8080")), 403),
     Attack("a host name that only begins like ours", _plain(chat(host="localhost.attacker.example")), 403),
     Attack("a host with a user before it", _plain(chat(host="localhost@attacker.example")), 403),
+    Attack("half an address as the host", _plain(chat(host="[::1")), 403),
     Attack("no host (HTTP/1.0)", _plain(b"GET /health HTTP/1.0\r\n\r\n"), 403),
     Attack("no host (HTTP/1.1)", _plain(b"GET /health HTTP/1.1\r\n\r\n"), 400),
     Attack("a page of a foreign origin", _plain(chat("Origin: https://attacker.example")), 403),
@@ -123,14 +137,15 @@ ATTACKS: Final = (
     Attack(
         "a foreign page asking for leave",
         _plain(head("OPTIONS", "/v1/models", "Origin: https://attacker.example", "Access-Control-Request-Method: GET", key=None)),
-        403,
+        400,
     ),
     Attack("a form of a foreign page", _plain(chat().replace(b"application/json", b"text/plain")), 400),
     Attack("100 MB, announced", _plain(head("POST", "/v1/chat/completions", "Content-Length: 100000000")), 413),
     Attack("100 MB in chunks", _chunked_flood, 413),
     Attack("a head that comes too slowly", _slowly(b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n"), 0),
     Attack("a connection that says nothing", lambda endpoint: status(endpoint, b""), 0),
-    Attack("a body that comes too slowly", _slowly(head("POST", "/v1/chat/completions", "Content-Length: 5000"), b""), 408),
+    Attack("a body that does not come", _slowly(head("POST", "/v1/chat/completions", "Content-Length: 5000"), b""), 408),
+    Attack("a body that trickles", _slowly(head("POST", "/v1/chat/completions", "Content-Length: 5000"), b"{"), 408),
     Attack("a head of 100 kB", _plain(head("GET", "/health", "X-A: " + "a" * 100_000)), 431),
     Attack("a head of 10 MB", _plain(head("GET", "/health", "X-A: " + "a" * 10_000_000)), 400),
     Attack("a request line of nonsense", _plain(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), 400),
@@ -140,6 +155,13 @@ ATTACKS: Final = (
     Attack("bytes that are no UTF-8", _plain(chat(body=b'{"messages": "\xff\xfe"}')), 400),
     Attack("half a character", _plain(chat(body=b'{"messages": [{"role": "user", "content": "\\ud800"}]}')), 400),
     Attack("NaN as a number", _plain(chat(body=b'{"messages": [{"role": "user", "content": "hi"}], "temperature": NaN}')), 400),
+    Attack(
+        "a number that no float holds", _plain(chat(body=b'{"messages": [{"role": "user", "content": "hi"}], "temperature": 1e400}')), 400
+    ),
+    Attack("50,000 parts that are none", _plain(chat(body=_parts(50_000))), 400),
+    Attack("a million values", _plain(chat(body=_parts(1_000_000))), 400),
+    Attack("60,000 marks on one letter", _plain(chat(body=_marked(30_000))), 400),
+    Attack("a duration of 100,000 digits", _plain(_duration("1" * 100_000 + "x")), 400),
     Attack("a path as the model's name", _plain(chat(body=json.dumps(SUM | {"model": "../../etc/passwd"}).encode())), 404),
     Attack("a file beside the page", _get("/static/../run.py"), 404),
     Attack("the same, percent-encoded", _get("/static/%2e%2e/run.py"), 404),

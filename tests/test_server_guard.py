@@ -15,8 +15,8 @@ import pytest
 
 from qwq_local.cli.serving import read_keys
 from qwq_local.errors import SettingsError
-from qwq_local.server.desk import DeskSettings
-from qwq_local.server.guard import GuardSettings, allowed_hosts, is_loopback
+from qwq_local.server.desk import Desk, DeskSettings
+from qwq_local.server.guard import GuardSettings, allowed_hosts, is_loopback, origin_of
 from qwq_local.server.run import ServerSettings
 from tests.server_attacks import ATTACKS, KEY, SECURED, SUM, Attack, chat, head, status
 from tests.serving import GUARD, Endpoint, running
@@ -37,6 +37,7 @@ def test_an_attack_is_refused_and_the_next_request_is_answered(secured: Endpoint
 @pytest.mark.parametrize("key", [KEY, "another"])
 def test_each_key_opens_in_either_header(secured: Endpoint, key: str) -> None:
     assert secured.get("/v1/models", authorization=f"Bearer {key}").status_code == 200
+    assert secured.get("/v1/models", authorization=f"bearer {key}").status_code == 200
     assert secured.get("/v1/models", **{"x-api-key": key}).status_code == 200
 
 
@@ -51,6 +52,42 @@ def test_a_page_that_was_allowed_may_ask(secured: Endpoint) -> None:
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
     leave = head("OPTIONS", "/v1/models", f"Origin: {origin}", "Access-Control-Request-Method: GET", key=None)
     assert status(secured, leave) == 200
+    refused = secured.post("/v1/chat/completions", SUM, origin=origin)
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, origin), "it may read why it is refused"
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://Chat.Example.org", "https://chat.example.org"),
+        ("https://chat.example.org:443/", "https://chat.example.org"),
+        ("http://chat.example.org:8080", "http://chat.example.org:8080"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_origins_are_compared_as_browsers_send_them(given: str, origin: str) -> None:
+    assert origin_of(given) == origin
+
+
+@pytest.mark.parametrize("given", ["chat.example.org", "https://chat.example.org/path", "https://a@b", "https://", "https://x:port"])
+def test_what_is_no_origin_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match=r"origin|port"):
+        origin_of(given)
+
+
+def test_a_fault_of_the_server_is_told_logged_and_counted_under_its_id(
+    secured: Endpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: Desk) -> None:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(Desk, "models", fail)
+    answer = secured.get("/v1/models", authorization=f"Bearer {KEY}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert f"request {answer.headers['x-request-id']} failed" in caplog.text
+    metrics = secured.get("/metrics", authorization=f"Bearer {KEY}").text
+    assert 'qwq_requests_total{route="/v1/models",status="500"} 1.0' in metrics
 
 
 def test_a_page_of_the_server_itself_may_ask(secured: Endpoint) -> None:
@@ -109,7 +146,8 @@ def test_an_address_that_others_reach_needs_a_key(host: str) -> None:
 
 def test_a_server_that_others_reach_goes_by_any_name_unless_names_are_given() -> None:
     assert allowed_hosts("0.0.0.0", ()) == frozenset()  # noqa: S104 - not bound
-    assert allowed_hosts("0.0.0.0", ("Box.lan",)) == {"Box.lan"}  # noqa: S104 - likewise
+    names = ("Box.lan", "other.lan:8080", "[::1]", "fe80::1")
+    assert allowed_hosts("0.0.0.0", names) == {"box.lan", "other.lan", "::1", "fe80::1"}  # noqa: S104 - likewise
     assert "127.0.0.1" in allowed_hosts("localhost", ())
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -17,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from qwq_local.errors import ModelNotFoundError, SettingsError
+from qwq_local.errors import LoadError, ModelNotFoundError, SettingsError
 from qwq_local.models.inventory import demo_model
 from qwq_local.runtime import QwQ
 from qwq_local.server.desk import DeskSettings
@@ -91,9 +92,20 @@ def test_a_request_waits_for_a_model_that_is_nearly_there() -> None:
         assert endpoint.post(CHAT, SUM).status_code == 200
 
 
-def test_a_server_that_is_ended_while_it_loads_ends_at_once() -> None:
-    with running(settings(), SlowLoad(), waits=False) as endpoint:
-        assert endpoint.get("/health").status_code == 503
+def test_a_server_that_is_ended_while_it_loads_ends_at_once_and_loads_nothing_more() -> None:
+    load, n_loads = SlowLoad(), []
+
+    def counted(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
+        n_loads.append(model)
+        return load(model, on_progress=on_progress)
+
+    with ThreadPoolExecutor(4) as clients:
+        with running(settings(), counted, waits=False) as endpoint:
+            wait_until(lambda: endpoint.get("/health").json()["loaded_share"] == 0.5)
+            waiting = [clients.submit(endpoint.post, CHAT, SUM) for _ in range(4)]
+            wait_until(lambda: open_answers(endpoint) == 4)
+        assert {answer.result().status_code for answer in waiting} == {503}
+    assert n_loads == ["demo"]
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server_with_its_error() -> None:
@@ -101,6 +113,14 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_its_error() -> None:
         raise ModelNotFoundError(f"There is no {model} {on_progress is None}.")
 
     with pytest.raises(ModelNotFoundError), running(settings("gone"), refuse, waits=False) as endpoint:
+        wait_until(lambda: _is_gone(endpoint))
+
+
+def test_what_nobody_foresaw_in_loading_ends_the_server_too() -> None:
+    def fail(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
+        raise OSError(f"no {model}", on_progress)
+
+    with pytest.raises(LoadError, match="no demo"), running(settings(), fail, waits=False) as endpoint:
         wait_until(lambda: _is_gone(endpoint))
 
 
@@ -173,14 +193,15 @@ def test_models_are_listed_and_exchanged_by_name() -> None:
 
 
 @pytest.mark.usefixtures("two_models")
-def test_a_model_in_use_is_not_taken_away(endless_model: Path) -> None:
-    with (
-        running(settings(str(endless_model), load_wait_seconds=0.2, stop_seconds=0), load_endless) as endpoint,
-        streamed(endpoint) as answer,
-    ):
+def test_a_model_in_use_is_not_taken_away_and_others_that_use_it_do_not_wait(endless_model: Path) -> None:
+    patience = settings(str(endless_model), load_wait_seconds=1.0, stop_seconds=0)
+    with ThreadPoolExecutor(1) as client, running(patience, load_endless) as endpoint, streamed(endpoint) as answer:
         lines = answer.iter_lines()
         next(lines)
-        refused = endpoint.post(CHAT, SUM | {"model": "demo"})
+        other = client.submit(endpoint.post, CHAT, SUM | {"model": "demo"})
+        assert endpoint.post(CHAT, SUM | {"max_tokens": 5}).status_code == 200
+        assert not other.done()
+        refused = other.result()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
         assert "reasoning_content" in next(line for line in lines if line)
 

@@ -15,7 +15,7 @@ from qwq_local.errors import SettingsError
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
 from qwq_local.server.desk import DeskSettings, Health
-from qwq_local.server.guard import GuardSettings, allowed_hosts
+from qwq_local.server.guard import GuardSettings, allowed_hosts, origin_of
 from qwq_local.server.run import ServerSettings, serve
 from qwq_local.settings import LoadSettings
 
@@ -96,6 +96,9 @@ def read_keys(given: tuple[str, ...], file: str | None, configured: str) -> tupl
 
 
 def _origin(text: str) -> str:
-    if "://" not in text or text.rstrip("/").count("/") != 2:
-        raise SettingsError(f"allow-origin is {text!r}, which is no origin.", hint="Such as https://chat.example.org, without a path.")
-    return text.rstrip("/")
+    try:
+        return origin_of(text)
+    except ValueError:
+        raise SettingsError(
+            f"allow-origin is {text!r}, which is no origin.", hint="Such as https://chat.example.org, without a path."
+        ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import unicodedata
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ from qwq_local import card
 from qwq_local.errors import LoadError
 from qwq_local.llama._library import library
 from qwq_local.llama._model import LlamaModel
+from qwq_local.llama._normal import normalized
 from qwq_local.llama._plain_text import plain_pieces
 
 CONTROL: Final = 1 << 3
@@ -53,7 +53,7 @@ class LlamaVocabulary:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ordinary text: normalised as the checkpoint's tokenizer does, and never a marker."""
-        return self.tokenize_verbatim(unicodedata.normalize(card.UNICODE_FORM, text))
+        return self.tokenize_verbatim(normalized(text))
 
     def tokenize_verbatim(self, text: str) -> list[int]:
         """The same without normalising: the tokens' bytes are the text's own."""

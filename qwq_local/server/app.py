@@ -49,7 +49,7 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
         title="qwq-local",
         version=__version__,
         summary="QwQ-32B on your own machine, by the APIs that clients know",
-        middleware=[Middleware(Guard, guard, on_end), *_cross_origin(guard)],
+        middleware=[*_cross_origin(guard), Middleware(Guard, guard, on_end)],
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -66,7 +66,7 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
     app.mount("/static", StaticFiles(directory=_page()), name="static")
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     app.add_exception_handler(RequestValidationError, _refuse)
-    for kind in (HTTPException, QwqError, Exception):
+    for kind in (HTTPException, QwqError):
         app.add_exception_handler(kind, _tell)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -94,7 +94,7 @@ async def _tell(request: Request, error: Exception) -> Response:
 def _answer(request: Request, error: Exception) -> Response:
     told = as_api_error(error)
     visit: Visit = request.state.visit
-    visit.error = str(told.detail)
+    visit.error = told.logged
     if told.status_code == 500:
         logging.getLogger("qwq.server").error("request %s failed", visit.id, exc_info=error)
     return error_response(request.url.path, told, visit.id)

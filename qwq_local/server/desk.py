@@ -212,7 +212,10 @@ class Desk:
     async def _enter(self, name: str | None) -> QwQ:
         """Join those who use this model; loaded first, where another is, once nobody uses that any more."""
         if self._is_closing:
-            raise ApiError(503, "The server is stopping.", code="stopping", retry_after_seconds=10)
+            raise stopping()
+        if self._qwq and self._wanted == name:
+            self._n_users += 1
+            return self._qwq
         try:
             async with asyncio.timeout(self._settings.load_wait_seconds), self._turn:
                 qwq = await self._exchanged(name)
@@ -236,6 +239,8 @@ class Desk:
         while self._n_users:
             self._left.clear()
             await self._left.wait()
+        if self._is_closing:
+            raise stopping()
         return await asyncio.shield(self._begin_loading(name))
 
     def _begin_loading(self, name: str | None) -> asyncio.Task[QwQ]:
@@ -255,6 +260,9 @@ class Desk:
         except QwqError as error:
             self._error = error
             raise
+        except Exception as error:
+            self._error = LoadError(f"The model cannot be loaded: {error!r}.")
+            raise self._error from error
         return self._qwq
 
     def _note_progress(self, share: float) -> None:
@@ -273,6 +281,11 @@ class Desk:
         if n_choices:
             self._durations.append(time.monotonic() - started_at)
         self._left.set()
+
+
+def stopping() -> ApiError:
+    """What is told to requests that come too late."""
+    return ApiError(503, "The server is stopping.", code="stopping", retry_after_seconds=10)
 
 
 def public_name(name: str) -> str:

@@ -47,6 +47,7 @@ _TOLD: Final[Sequence[tuple[type[QwqError], tuple[int, str, float | None]]]] = (
     (QwqError, (500, "decode_failed", None)),
 )
 """Status, code and seconds to wait for each kind of error; the first that fits counts."""
+MOST_RIVALS: Final = 100
 _UNTOLD: Final = ("body", "query", "path", "function-after", "function-before", "function-wrap")
 
 
@@ -54,6 +55,7 @@ class ApiError(HTTPException):
     """An error on its way to the client.
 
     `code` is what programs look at, `param` the field that is wrong; `retry_after_seconds`: it may work when asked again after that.
+    `logged` is what the log may know of it, where the message quotes what was asked.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class ApiError(HTTPException):
         code: str | None = None,
         param: str | None = None,
         retry_after_seconds: float | None = None,
+        logged: str | None = None,
     ) -> None:
         headers = {} if retry_after_seconds is None else {"Retry-After": str(max(1, round(retry_after_seconds)))}
         super().__init__(status, message, headers)
         self.code = code
         self.param = param
+        self.logged = message if logged is None else logged
 
 
 def dialect_of(path: str) -> Dialect:
@@ -122,7 +126,8 @@ def invalid_request(errors: Sequence[Any]) -> ApiError:
     if not errors:
         return ApiError(400, "The request cannot be understood.", code="invalid_value")
     first = errors[0]
-    rivals = [error for error in errors if _field(error) == _field(first)]
+    field = _field(first)
+    rivals = [error for error in errors[:MOST_RIVALS] if _field(error) == field]
     error = max(rivals, key=lambda rival: (len(rival["loc"]), not rival["type"].endswith("_type")))
     where = _path(error["loc"])
     match error["type"]:
@@ -135,8 +140,8 @@ def invalid_request(errors: Sequence[Any]) -> ApiError:
         case "unsupported":
             param = ".".join(filter(None, (where, str(error["ctx"].get("name", "")))))
             return ApiError(400, str(error["msg"]), code="unsupported_parameter", param=param or None)
-    told = f"{where or 'The body'}: {error['msg']}. It is {_shown(error.get('input'))}."
-    return ApiError(400, told, code="invalid_value", param=where or None)
+    what = f"{where or 'The body'}: {error['msg']}."
+    return ApiError(400, f"{what} It is {_shown(error.get('input'))}.", code="invalid_value", param=where or None, logged=what)
 
 
 def _param(error: QwqError) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwq_local.server.answers import Answers
-from qwq_local.server.errors import ApiError, error_response
+from qwq_local.server.errors import ApiError, as_api_error, error_response
 
 OPEN_PATHS: Final = ("/", "/health", "/docs", "/openapi.json")
 OPEN_FOLDERS: Final = ("/static/", "/swagger/")
@@ -58,7 +59,6 @@ class Visit:
     route: str = ""
     error: str = ""
     answers: Answers | None = None
-    first_byte_seconds: float = 0.0
 
 
 class Guard:
@@ -98,8 +98,15 @@ class Guard:
             self._check(headers, scope)
             await self._app(scope, _Reader(receive, self._settings, headers).receive, send)
         except ApiError as error:
-            visit.error = str(error.detail)
+            visit.error = error.logged
             await error_response(scope["path"], error, visit.id)(scope, receive, send)
+        except Exception as error:
+            logging.getLogger("qwq.server").exception("request %s failed", visit.id)
+            told = as_api_error(error)
+            visit.error = repr(error)
+            if visit.status:  # it has begun to be answered, and can only be cut short
+                raise
+            await error_response(scope["path"], told, visit.id)(scope, receive, send)
 
     def _check(self, headers: Headers, scope: Scope) -> None:
         n_bytes = sum(len(name) + len(value) for name, value in headers.raw)
@@ -114,13 +121,11 @@ class Guard:
                 f"Pages of {origin[:200]!r} may not ask this server. Start it with --allow-origin {origin[:200]}, if they should.",
                 code="foreign_origin",
             )
-        asks_leave = scope["method"] == "OPTIONS" and "access-control-request-method" in headers  # a preflight, which has no key
-        if self._digests and path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS) and not asks_leave:
+        if self._digests and path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS):
             self._check_key(headers)
 
     def _check_host(self, host: str) -> None:
-        name = (urlsplit(f"//{host}").hostname or "").casefold() if "@" not in host else ""
-        if self._settings.hosts and name not in self._settings.hosts:
+        if self._settings.hosts and host_name(host) not in self._settings.hosts:
             raise ApiError(
                 403,
                 f"This server is not {host[:200]!r}. Ask it by its own name, or start it with --allow-host NAME.",
@@ -132,7 +137,8 @@ class Guard:
         return origin in self._settings.origins or origin.casefold() in {f"http://{host}".casefold(), f"https://{host}".casefold()}
 
     def _check_key(self, headers: Headers) -> None:
-        given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ").strip()
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = headers.get("x-api-key") or (bearer.strip() if scheme.casefold() == "bearer" else "")
         if not given:
             raise ApiError(401, "This server wants a key: Authorization: Bearer KEY, or x-api-key: KEY.", code="missing_api_key")
         digest = _digest(given)
@@ -148,6 +154,7 @@ class _Reader:
         self._receive = receive
         self._settings = settings
         self._n_bytes = 0
+        self._due_at = anyio.current_time() + settings.body_seconds
         self._is_complete = False
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > settings.max_body_bytes:
@@ -157,7 +164,7 @@ class _Reader:
         if self._is_complete:
             return await self._receive()
         try:
-            with anyio.fail_after(self._settings.body_seconds):
+            with anyio.fail_after(max(0.0, self._due_at - anyio.current_time())):
                 message = await self._receive()
         except TimeoutError:
             raise ApiError(408, f"The body did not come within {self._settings.body_seconds:g} s.", code="timeout") from None
@@ -208,7 +215,6 @@ class _Teller:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._visit.status = message["status"]
-            self._visit.first_byte_seconds = self._clock() - self._visit.started_at
             MutableHeaders(scope=message).update({"X-Request-Id": self._visit.id, "Request-Id": self._visit.id})
         self._sends_since = self._clock()
         await self._send(message)
@@ -221,9 +227,28 @@ def _nothing() -> None:
 
 def allowed_hosts(bound: str, more: Sequence[str]) -> frozenset[str]:
     """The names that a server goes by that is bound to a loopback address, and those it was given; any, where it is bound elsewhere."""
+    given = {host_name(name if "[" in name or name.count(":") < 2 else f"[{name}]") for name in more}
     if not is_loopback(bound):
-        return frozenset(more)
-    return frozenset({"localhost", "127.0.0.1", "::1", bound.strip("[]").casefold(), *(name.casefold() for name in more)})
+        return frozenset(given)
+    return frozenset({"localhost", "127.0.0.1", "::1", bound.strip("[]").casefold(), *given})
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, as it is compared: without a port and without brackets; empty for what is none."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").casefold() if "@" not in host else ""
+    except ValueError:
+        return ""
+
+
+def origin_of(url: str) -> str:
+    """An origin as browsers send it: no path, the port only where it is not the scheme's own. Raises ValueError for what is none."""
+    parts = urlsplit(url)
+    if not parts.scheme or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"{url!r} is no origin")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    is_usual = parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme))
+    return f"{parts.scheme}://{name}" + ("" if is_usual else f":{parts.port}")
 
 
 def is_loopback(host: str) -> bool:

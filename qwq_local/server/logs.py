@@ -80,14 +80,15 @@ class _Formatter(logging.Formatter):
         if record.exc_info:
             facts = {**facts, "exception": self.formatException(record.exc_info)}
         if self._kind == "json":
-            return json.dumps({"time": at, "level": record.levelname.lower(), **facts}, ensure_ascii=False, default=str)
+            return json.dumps({"time": at, "level": record.levelname.lower(), **facts}, default=str)
         pairs = " ".join(f"{name}={_plain(value)}" for name, value in facts.items())
         return f"{at} {record.levelname.lower()} {pairs}"
 
 
 def _plain(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
+    is_plain = bool(text) and text.isprintable() and not set(text) & set(' "=')
+    return text if is_plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def set_up(kind: LogFormat = "text", level: int = logging.INFO) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import sys
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,8 @@ from qwq_local.server.metrics import Metrics
 HEAD_SECONDS: Final = 10.0
 """How long a client may take for the head of a request: whoever is slower holds a connection for nothing."""
 MAX_CONNECTIONS: Final = 1000
+FLUSH_SECONDS: Final = 3
+"""What clients get to read what is left when the server is stopped."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,14 @@ class PatientServer(uvicorn.Server):
         self._stop_seconds = stop_seconds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let answers end, fail those that take too long, and then close all connections."""
-        closing = asyncio.create_task(self._desk.close(0.0 if self.force_exit else self._stop_seconds))
+        """Let answers end, fail those that take too long, and then close all connections; at a second Ctrl-C, at once."""
+        closing = asyncio.create_task(self._desk.close(self._stop_seconds))
         await super().shutdown(sockets)
-        await closing
+        if self.force_exit:
+            closing.cancel()
+            await self._desk.close()
+        else:
+            await closing
 
 
 class ImpatientProtocol(H11Protocol):
@@ -84,6 +91,13 @@ class ImpatientProtocol(H11Protocol):
         """The client has gone."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Between two requests, long after the last: a client that has not even read its answer is not waited for."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
 
     def _is_between_requests(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's own annotation forgets the time before the first
@@ -146,6 +160,7 @@ async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, 
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=60,
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds) + FLUSH_SECONDS,
         proxy_headers=False,
     )
     server = PatientServer(config, desk, settings.stop_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, ClassVar, Final, Self
 
@@ -16,6 +17,7 @@ from qwq_local.server.errors import ApiError
 from qwq_local.settings import MAX_SEED, MAX_STOPS, SAMPLING_RANGES
 
 MAX_SCHEMA_DEPTH: Final = 64
+MAX_VALUES: Final = 100_000
 MAX_CHOICES: Final = 16
 
 EFFORTS: Final = {"none": 0, "minimal": 512, "low": 2048}
@@ -127,6 +129,22 @@ def _children(node: object) -> list[object]:
     return node if isinstance(node, list) else []
 
 
+def _check_size(data: object) -> None:
+    """Raise ApiError for a number that no float holds, and for more values than a check of their types should complain of one by one.
+
+    The tokens of a prompt are not counted: their check ends at the first that is none.
+    """
+    nodes = [{name: value for name, value in data.items() if name != "prompt"} if isinstance(data, dict) else data]
+    n_nodes = 0
+    while nodes:
+        n_nodes += len(nodes)
+        if n_nodes > MAX_VALUES:
+            raise ApiError(400, f"The body has more than {MAX_VALUES:,} values.", code="invalid_value")
+        if any(isinstance(node, float) and not math.isfinite(node) for node in nodes):
+            raise ApiError(400, "The body has a number that is too large.", code="invalid_json")
+        nodes = [child for node in nodes for child in _children(node)]
+
+
 class JsonRequest(Request):
     """A request whose JSON is read strictly: UTF-8 only, no NaN, not nested without end."""
 
@@ -137,6 +155,7 @@ class JsonRequest(Request):
                 self._json = from_json(await self.body(), allow_inf_nan=False)
             except ValueError as error:
                 raise ApiError(400, f"The body is no valid JSON: {error}.", code="invalid_json") from error
+            _check_size(self._json)
         return self._json
 
 

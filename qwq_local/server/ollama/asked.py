@@ -12,7 +12,7 @@ from pydantic import Field, WithJsonSchema, field_validator, model_validator
 from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
-from qwq_local.server.ollama.durations import DURATION, stay_seconds
+from qwq_local.server.ollama.durations import DURATION, MAX_CHARACTERS, stay_seconds
 from qwq_local.server.wire import (
     EFFORTS,
     TEXT_ONLY,
@@ -33,7 +33,9 @@ from qwq_local.server.wire import (
 UNCUT: Final = "nothing is ever cut from a prompt here; one that is too long is refused"
 _PLANNED: Final = "the plan chooses it when the server starts (qwq plan shows it)"
 
-Duration = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$"})]
+Duration = Annotated[
+    str, Field(max_length=MAX_CHARACTERS), WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$", "maxLength": MAX_CHARACTERS})
+]
 Off = Annotated[bool, WithJsonSchema({"type": "boolean", "enum": [False]})]
 Limit = Annotated[int, Field(ge=-2, le=2**31 - 1)]
 """`num_predict`: -1, -2 and 0 set no limit but the context's."""

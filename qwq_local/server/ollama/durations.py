@@ -8,7 +8,8 @@ from typing import Final
 FOREVER_SECONDS: Final = 1e9
 """Longer than that is for ever."""
 _UNIT_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+MAX_CHARACTERS: Final = 64
 DURATION: Final = rf"[+-]?(0|({_PART.pattern})+)"
 """What such a text looks like, as a pattern."""
 

@@ -26,7 +26,7 @@ MAX_PROMPTS = 64
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's, which clients that name none rely on."""
 
-PromptTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+PromptTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
 PromptText = Annotated[str, Field(min_length=1)]
 
 
@@ -36,8 +36,8 @@ class CompletionRequest(OpenAiRequest):
     prompt: (
         PromptText
         | PromptTokens
-        | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_PROMPTS)]
-        | Annotated[list[PromptTokens], Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
+        | Annotated[list[PromptTokens], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
     )
     max_tokens: Tokens | None = Field(default=None, description=f"{DEFAULT_MAX_TOKENS} by default")
     echo: bool | None = None
