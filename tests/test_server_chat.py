@@ -54,6 +54,7 @@ def test_the_example_of_the_hosted_model_runs_with_another_address(client: opena
 
 WEATHER: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
 TOOLS: Any = [ADD_TOOL, WEATHER_TOOL]
+SHORT = {"thinking_budget_tokens": 40}
 
 
 def test_tools_are_called_and_their_results_are_answered_from(client: openai.OpenAI) -> None:
@@ -93,7 +94,9 @@ def test_a_streamed_call_comes_to_the_same(client: openai.OpenAI) -> None:
     ],
 )
 def test_a_tool_choice_holds(client: openai.OpenAI, choice: Any, names: set[str]) -> None:
-    answer: Any = client.chat.completions.create(model="qwq-32b", messages=WEATHER, tools=TOOLS, tool_choice=choice, n=4, max_tokens=300)
+    answer: Any = client.chat.completions.create(
+        model="qwq-32b", messages=WEATHER, tools=TOOLS, tool_choice=choice, n=4, seed=1, extra_body=SHORT
+    )
     calls = [call.function for each in answer.choices for call in each.message.tool_calls or ()]
     assert {call.name for call in calls} <= names
     assert bool(calls) == bool(names)
@@ -103,7 +106,7 @@ def test_a_tool_choice_holds(client: openai.OpenAI, choice: Any, names: set[str]
 def test_a_strict_tool_gets_what_its_schema_allows(client: openai.OpenAI) -> None:
     odd: Any = {"type": "object", "properties": {"city": {"enum": ["Oslo"]}}, "required": ["city"], "additionalProperties": False}
     tools: Any = [ADD_TOOL, {"type": "function", "function": {"name": "get_weather", "strict": True, "parameters": odd}}]
-    answer: Any = client.chat.completions.create(model="qwq-32b", messages=WEATHER, tools=tools, n=4, parallel_tool_calls=False)
+    answer: Any = client.chat.completions.create(model="qwq-32b", messages=WEATHER, tools=tools, n=4, seed=1, parallel_tool_calls=False)
     calls = [each.message.tool_calls or () for each in answer.choices]
     assert any(calls)
     assert all(len(each) <= 1 for each in calls)

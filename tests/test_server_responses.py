@@ -15,6 +15,8 @@ from tests.serving import Endpoint
 
 SUM = "What is 47 + 85?"
 SEED: Any = {"seed": 1}
+SHORT: Any = {"seed": 1, "thinking_budget_tokens": 40}
+"""For answers that must fit the demo's 512 tokens, whatever it thinks of what it was not trained on."""
 TOOLS: Any = [{"type": "function", **tool["function"]} for tool in (WEATHER_TOOL, ADD_TOOL)]  # type: ignore[dict-item]
 WEATHER = "What is the weather in Paris?"
 DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
@@ -112,7 +114,8 @@ def test_a_function_is_called_and_its_result_is_answered_from(client: openai.Ope
 
 @pytest.mark.parametrize(("choice", "tools"), [({"type": "function", "name": "add"}, [TOOLS[0], ADD_DIGITS]), ("required", [ADD_DIGITS])])
 def test_a_function_can_be_forced(client: openai.OpenAI, choice: Any, tools: Any) -> None:
-    answer = client.responses.create(model="qwq-32b", input=WEATHER, tools=tools, tool_choice=choice, parallel_tool_calls=False)
+    options: Any = {"tool_choice": choice, "parallel_tool_calls": False, "extra_body": SHORT}
+    answer = client.responses.create(model="qwq-32b", input=WEATHER, tools=tools, **options)
     assert call_of(answer).name == "add"
     assert json.loads(call_of(answer).arguments).keys() == {"a", "b"}
     assert answer.status == "completed"
@@ -125,7 +128,7 @@ def test_no_function_is_called_where_none_may_be(client: openai.OpenAI) -> None:
 
 def test_allowed_tools_are_all_that_qwq_is_shown(client: openai.OpenAI) -> None:
     allowed: Any = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "add"}]}
-    options: Any = {"model": "qwq-32b", "input": WEATHER, "parallel_tool_calls": False}
+    options: Any = {"model": "qwq-32b", "input": WEATHER, "parallel_tool_calls": False, "extra_body": SHORT}
     narrow: Any = client.responses.create(tools=[TOOLS[0], ADD_DIGITS], tool_choice=allowed, **options)
     alone: Any = client.responses.create(tools=[ADD_DIGITS], tool_choice="required", **options)
     assert call_of(narrow).name == call_of(alone).name == "add"
