@@ -1,6 +1,6 @@
 """The whole OpenAPI under fire: does any request get a 500, or an answer that is not what is described?
 
-python -m benchmarks.endpoint_schema [--examples 400] [--json FILE]
+python -m benchmarks.endpoint_schema [--examples 60] [--json FILE]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.schema_run import run_schemathesis
 
 
 @click.command()
-@click.option("--examples", default=400, show_default=True, help="Random requests to each route, beside those that cover its fields.")
+@click.option("--examples", default=60, show_default=True, help="Random requests to each route, beside those that cover its fields.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False))
 def main(examples: int, json_path: str | None) -> None:
     """Run it on the demo model."""
