@@ -6,19 +6,19 @@ Format: platform.openai.com/docs/api-reference/chat. `reasoning_content` beside 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from qwq_local import card
 from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolCallDelta, ToolCallStarted
-from qwq_local.server.answers import Answers, ChoiceEvent, Whole, while_connected
+from qwq_local.server.answers import Answers, Whole, while_connected
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
 from qwq_local.server.openai.asked import ChatRequest
-from qwq_local.server.openai.parts import Call, TokenUsage, call_of, usage_of
-from qwq_local.server.streaming import DONE, EVENT_STREAM, EVENTS, KEEP_ALIVE_COMMENT, Stream, sent_event
+from qwq_local.server.openai.parts import Call, ChunkWriter, TokenUsage, call_of, usage_of
+from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, sent_event
 from qwq_local.server.told import FINISH, Extension, TokenLogprob, extension_of, logprob_of, new_id, now
 from qwq_local.server.wire import JsonRoute, Told
 
@@ -102,41 +102,20 @@ def completion_of(answers: Answers, wholes: Sequence[Whole], *, has_logprobs: bo
     )
 
 
-class ChatWriter:
+class ChatWriter(ChunkWriter):
     """Writes a stream of `chat.completion.chunk`s.
 
     Each choice begins with its role, ends with its finish reason, and never has `content: null`, which the widespread example prints.
     """
 
-    media_type: ClassVar[str] = EVENT_STREAM
-
     def __init__(self, answers: Answers, *, has_usage: bool, has_logprobs: bool) -> None:
-        self._answers = answers
-        self._has_usage = has_usage
+        super().__init__(answers, "chatcmpl", "chat.completion.chunk", has_usage=has_usage)
         self._has_logprobs = has_logprobs
-        self._head = {"id": new_id("chatcmpl"), "object": "chat.completion.chunk", "created": now(), "model": answers.model}
-        self._drawn: dict[int, list[Drawn]] = {}
 
     def open(self) -> bytes:
         """The role of each choice."""
         delta = {"role": "assistant", "content": "", "reasoning_content": ""}
         return b"".join(self._chunk(index, delta) for index in range(self._answers.n_choices))
-
-    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
-        """A chunk for each event that the format has one for."""
-        return b"".join(self._told(index, event) for index, event in batch)
-
-    def keep_alive(self) -> bytes:
-        """A comment."""
-        return KEEP_ALIVE_COMMENT
-
-    def close(self) -> bytes:
-        """The usage, where it was asked for, and the end."""
-        ends = [end for _, end in sorted(self._answers.ends.items()) if isinstance(end, Finished)]
-        if not self._has_usage or len(ends) < self._answers.n_choices:
-            return DONE
-        told = {"usage": usage_of(ends).model_dump(), "qwq": extension_of(ends).model_dump()}
-        return sent_event(self._head | {"choices": []} | told) + DONE
 
     def _told(self, index: int, event: object) -> bytes:
         match event:
@@ -165,7 +144,7 @@ class ChatWriter:
         drawn = self._drawn.pop(index, ()) if self._has_logprobs else ()
         logprobs = logprobs_of(drawn).model_dump() if drawn else None
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return sent_event(self._head | {"choices": [choice]} | ({"usage": None} if self._has_usage else {}))
+        return self._sent(choice)
 
 
 def _call_delta(index: int, call: dict[str, Any]) -> dict[str, Any]:

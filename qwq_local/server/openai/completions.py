@@ -7,18 +7,18 @@ told as it is: a client that uses this writes QwQ's format itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field, model_validator
 from starlette.responses import Response
 
 from qwq_local.engine import Answering, Drawn, Failed, Finished
-from qwq_local.server.answers import Answers, Ask, ChoiceEvent, Whole, while_connected
+from qwq_local.server.answers import Answers, Ask, Whole, while_connected
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
-from qwq_local.server.openai.parts import OpenAiRequest, TokenUsage, usage_of
-from qwq_local.server.streaming import DONE, EVENT_STREAM, EVENTS, KEEP_ALIVE_COMMENT, Stream, sent_event
+from qwq_local.server.openai.parts import ChunkWriter, OpenAiRequest, TokenUsage, usage_of
+from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, sent_event
 from qwq_local.server.told import FINISH, LEAST_LOGPROB, Extension, extension_of, new_id, now
 from qwq_local.server.wire import JsonRoute, Tokens, Told, given
 
@@ -137,39 +137,19 @@ def completion_of(answers: Answers, wholes: Sequence[Whole], body: CompletionReq
     )
 
 
-class CompletionWriter:
+class CompletionWriter(ChunkWriter):
     """Writes a stream of `text_completion`s."""
 
-    media_type: ClassVar[str] = EVENT_STREAM
-
     def __init__(self, answers: Answers, body: CompletionRequest) -> None:
-        self._answers = answers
+        has_usage = bool(body.stream_options and body.stream_options.include_usage)
+        super().__init__(answers, "cmpl", "text_completion", has_usage=has_usage, n_prompts=len(body.prompts()))
         self._body = body
-        self._has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        self._head = {"id": new_id("cmpl"), "object": "text_completion", "created": now(), "model": answers.model}
-        self._drawn: dict[int, list[Drawn]] = {}
         self._offsets: dict[int, int] = {}
 
     def open(self) -> bytes:
         """The prompts, where they are wanted back."""
         echoes = ((index, self._body.echoed(index)) for index in range(self._answers.n_choices))
         return b"".join(self._chunk(index, text) for index, text in echoes if text)
-
-    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
-        """A chunk for each piece of text."""
-        return b"".join(self._told(index, event) for index, event in batch)
-
-    def keep_alive(self) -> bytes:
-        """A comment."""
-        return KEEP_ALIVE_COMMENT
-
-    def close(self) -> bytes:
-        """The usage, where it was asked for, and the end."""
-        ends = [end for _, end in sorted(self._answers.ends.items()) if isinstance(end, Finished)]
-        if not self._has_usage or len(ends) < self._answers.n_choices:
-            return DONE
-        usage = usage_of(ends, len(self._body.prompts())).model_dump()
-        return sent_event(self._head | {"choices": [], "usage": usage, "qwq": extension_of(ends).model_dump()}) + DONE
 
     def _told(self, index: int, event: object) -> bytes:
         match event:
@@ -189,7 +169,7 @@ class CompletionWriter:
         self._offsets[index] = offset + len(text)
         logprobs = logprobs_of(drawn, offset).model_dump() if drawn and self._body.logprobs is not None else None
         choice: dict[str, Any] = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
-        return sent_event(self._head | {"choices": [choice]} | ({"usage": None} if self._has_usage else {}))
+        return self._sent(choice)
 
 
 router = APIRouter(route_class=JsonRoute, tags=["OpenAI"])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from qwq_local.answering import ToolCall
-from qwq_local.engine import Finished
+from qwq_local.engine import Drawn, Finished
+from qwq_local.server.answers import Answers, ChoiceEvent
+from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, sent_event
+from qwq_local.server.told import extension_of, new_id, now
 from qwq_local.server.wire import MAX_CHOICES, ModelName, Samplers, Seed, Stops, StopText, Told, Wire, folded_seed, given, ranged
 from qwq_local.settings import MAX_BIASES
 
@@ -130,3 +135,39 @@ def usage_of(ends: list[Finished], n_prompts: int = 1) -> TokenUsage:
 def call_of(call: ToolCall, call_id: str) -> Call:
     """A tool call as the format has it."""
     return Call(id=call_id, type="function", function=CalledFunction(name=call.name, arguments=call.arguments))
+
+
+class ChunkWriter(ABC):
+    """What the streams of both have in common: chunks with one head, and at the end the usage, where it was asked for."""
+
+    media_type: ClassVar[str] = EVENT_STREAM
+
+    def __init__(self, answers: Answers, id_kind: str, object_name: str, *, has_usage: bool, n_prompts: int = 1) -> None:
+        self._answers = answers
+        self._has_usage = has_usage
+        self._n_prompts = n_prompts
+        self._head = {"id": new_id(id_kind), "object": object_name, "created": now(), "model": answers.model}
+        self._drawn: dict[int, list[Drawn]] = {}
+
+    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
+        """A chunk for each event that the format has one for."""
+        return b"".join(self._told(index, event) for index, event in batch)
+
+    def keep_alive(self) -> bytes:
+        """A comment."""
+        return KEEP_ALIVE_COMMENT
+
+    def close(self) -> bytes:
+        """The usage, where it was asked for, and the end."""
+        ends = [end for _, end in sorted(self._answers.ends.items()) if isinstance(end, Finished)]
+        if not self._has_usage or len(ends) < self._answers.n_choices:
+            return DONE
+        told = {"usage": usage_of(ends, self._n_prompts).model_dump(), "qwq": extension_of(ends).model_dump()}
+        return sent_event(self._head | {"choices": []} | told) + DONE
+
+    @abstractmethod
+    def _told(self, index: int, event: object) -> bytes:
+        """The chunk of an event, or nothing."""
+
+    def _sent(self, choice: dict[str, Any]) -> bytes:
+        return sent_event(self._head | {"choices": [choice]} | ({"usage": None} if self._has_usage else {}))

@@ -5,6 +5,7 @@ Format: platform.openai.com/docs/api-reference/responses-streaming. One item is 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ StreamEvent = dict[str, Any]
 """An event without its number: `type`, and what belongs to it."""
 
 
-class _Writing:
+class _Writing(ABC):
     """An item while it is written, the `index`-th of the output."""
 
     def __init__(self, item: OutputItem, index: int) -> None:
@@ -32,9 +33,9 @@ class _Writing:
         """What comes before its first piece."""
         return [self._item_event("added")]
 
+    @abstractmethod
     def close(self, status: ItemStatus) -> list[StreamEvent]:
         """What comes after its last piece; `item` is then whole."""
-        raise NotImplementedError
 
     def _item_event(self, what: str) -> StreamEvent:
         return {"type": f"response.output_item.{what}", "output_index": self._at["output_index"], "item": self.item.model_dump()}
