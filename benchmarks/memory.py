@@ -22,9 +22,9 @@ import click
 from benchmarks.memory_oracle import Bytes, MemoryOracle, rpc_servers
 from benchmarks.report import Table
 from qwq_local.gguf import read_header
-from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of
-from qwq_local.models.shape import ModelShape, shape_of
 from qwq_local.models.store import find
+from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of
+from qwq_local.plan.shape import ModelShape, shape_of
 from tests.ghosts import SHAPES, write_ghost
 
 MIB = 2**20

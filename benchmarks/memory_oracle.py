@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from qwq_local.llama._context import KV_TYPE_IDS
-from qwq_local.models.memory import ContextWish
+from qwq_local.plan.memory import ContextWish
 
 _BREAKDOWN = "_Z26llama_get_memory_breakdownPK13llama_context"
 _RESERVE = "_Z19llama_graph_reserveP13llama_contextjjj"

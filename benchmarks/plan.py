@@ -10,10 +10,10 @@ from typing import Final
 import click
 
 from benchmarks.report import Table
-from qwq_local.models.machine import Machine, described
-from qwq_local.models.offers import offer_to_pull
-from qwq_local.models.plan import Plan, PlanWish, make_plan
-from qwq_local.models.reasons import gib
+from qwq_local.machine.machine import Machine, described
+from qwq_local.offers import offer_to_pull
+from qwq_local.plan.plan import Plan, PlanWish, make_plan
+from qwq_local.plan.reasons import gib
 from qwq_local.quants.quality import OFFERED
 
 MACHINES: Final[Sequence[tuple[str, Machine]]] = (

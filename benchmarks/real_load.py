@@ -24,12 +24,12 @@ from benchmarks.synthetic import write_model
 from qwq_local import QwQ
 from qwq_local.llama import list_devices
 from qwq_local.loading import plan_load
-from qwq_local.models.measured import ENOUGH_ROUNDS
-from qwq_local.models.memory import tensor_bytes_of, tensor_types_of
-from qwq_local.models.offers import METADATA_BYTES, offer_of_file, offer_to_pull
-from qwq_local.models.plan import Offer, PlanWish, make_plan
-from qwq_local.models.shape import QWQ_32B, ModelShape
-from qwq_local.models.speed import tokens_per_second
+from qwq_local.machine.measured import ENOUGH_ROUNDS
+from qwq_local.offers import METADATA_BYTES, offer_of_file, offer_to_pull
+from qwq_local.plan.memory import tensor_bytes_of, tensor_types_of
+from qwq_local.plan.plan import Offer, PlanWish, make_plan
+from qwq_local.plan.shape import QWQ_32B, ModelShape
+from qwq_local.plan.speed import tokens_per_second
 from qwq_local.quants.quality import OFFERED
 from qwq_local.settings import LoadSettings
 from qwq_local.survey import known_machine, this_machine

@@ -25,8 +25,9 @@ from benchmarks.peers import Peer, llama_server
 from benchmarks.report import Table
 from benchmarks.synthetic import write_model
 from benchmarks.throughput import SHAPES
-from qwq_local.engine import Engine, EngineSettings, PrefixShelf, Request, Worker
+from qwq_local.engine import Engine, EngineSettings, PrefixShelf, Request
 from qwq_local.llama import ContextShape, LlamaBackend
+from qwq_local.worker import Worker
 
 N_CTX: Final = 8192
 N_THOUGHT, N_ANSWER, N_QUESTION = 300, 200, 40

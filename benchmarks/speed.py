@@ -26,14 +26,14 @@ from benchmarks.report import Table
 from benchmarks.synthetic import write_model
 from qwq_local import QwQ
 from qwq_local.llama import CpuMeter, list_devices
-from qwq_local.models import hardware, measured, nvidia
-from qwq_local.models.machine import Machine
-from qwq_local.models.measured import Measurements
-from qwq_local.models.memory import tensor_types_of
-from qwq_local.models.offers import offer_of_file
-from qwq_local.models.plan import PlanWish, consider
-from qwq_local.models.shape import ModelShape
-from qwq_local.models.speed import tokens_per_second
+from qwq_local.machine import hardware, measured, nvidia
+from qwq_local.machine.machine import Machine
+from qwq_local.machine.measured import Measurements
+from qwq_local.offers import offer_of_file
+from qwq_local.plan.memory import tensor_types_of
+from qwq_local.plan.plan import PlanWish, consider
+from qwq_local.plan.shape import ModelShape
+from qwq_local.plan.speed import tokens_per_second
 from qwq_local.quants import F32
 
 N_VOCAB: Final = 32_768

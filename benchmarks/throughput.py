@@ -23,8 +23,9 @@ import click
 from benchmarks.peers import llama_server, python_server
 from benchmarks.report import Table
 from benchmarks.synthetic import write_model
-from qwq_local.engine import Finished, Request, Worker
+from qwq_local.engine import Finished, Request
 from qwq_local.llama import ContextShape, LlamaBackend
+from qwq_local.worker import Worker
 from tests.ghosts import QWEN_0_5B, QWEN_1_5B
 
 WIDTHS: Final = (1, 2, 4, 8, 16)

@@ -23,10 +23,11 @@ import psutil
 
 from benchmarks.report import Table
 from qwq_local import QwQ
-from qwq_local.engine import Answering, EngineClient, Failed, Finished, Request, Stream, Thinking
+from qwq_local.engine import Answering, Failed, Finished, Request, Thinking
 from qwq_local.errors import WorkerDiedError
 from qwq_local.loading import Serving, open_in_process
 from qwq_local.settings import LoadSettings
+from qwq_local.worker import EngineClient, Stream
 
 SUM: Final = "What is 47 + 85?"
 N_LIVE: Final = 3

@@ -10,13 +10,11 @@ from typing import Any, Self
 from qwq_local.backend import Rope
 from qwq_local.engine import (
     Answering,
-    EngineClient,
     Event,
     Failed,
     Finished,
     FinishReason,
     Progress,
-    Stream,
     Thinking,
     Timings,
     ToolCallDelta,
@@ -24,6 +22,7 @@ from qwq_local.engine import (
     ToolCallStarted,
     Usage,
 )
+from qwq_local.worker import EngineClient, Stream
 
 
 @dataclass(frozen=True)

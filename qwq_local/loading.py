@@ -13,17 +13,18 @@ from typing import TypeVar
 
 from qwq_local.backend import Backend, Rope, Vocabulary
 from qwq_local.configuration import find_folders
-from qwq_local.engine import Engine, EngineClient, EngineSettings, PrefixShelf, Supervisor, Worker, call_apart
+from qwq_local.engine import Engine, EngineSettings, PrefixShelf
 from qwq_local.errors import LoadError, SettingsError
 from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, Progress, cpu_build
-from qwq_local.models import hardware
-from qwq_local.models.fit import choose, fit, shares_by_device
-from qwq_local.models.offers import offer_of_file, offers_here
-from qwq_local.models.placement import Placement
-from qwq_local.models.plan import Candidate, PlanWish, contexts
+from qwq_local.machine import hardware
 from qwq_local.models.store import ModelFile, find, find_local
+from qwq_local.offers import offer_of_file, offers_here
+from qwq_local.plan.fit import choose, fit, shares_by_device
+from qwq_local.plan.placement import Placement
+from qwq_local.plan.plan import Candidate, PlanWish, contexts
 from qwq_local.settings import N_IDLE, KvType, LoadSettings
 from qwq_local.survey import Expectation, expect, known_machine, see_devices
+from qwq_local.worker import EngineClient, Supervisor, Worker, call_apart
 
 N_BATCH = 512
 SPILL_SHARE, MOST_SPILL_BYTES = 8, 8 * 2**30

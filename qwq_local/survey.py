@@ -12,11 +12,11 @@ from qwq_local.backend import DeviceMemory
 from qwq_local.configuration import find_folders
 from qwq_local.errors import LoadError
 from qwq_local.llama import CpuMeter, cpu_build, list_devices
-from qwq_local.models import hardware, measured, nvidia
-from qwq_local.models.machine import Machine, rate_name
-from qwq_local.models.measured import Measurements, Work
-from qwq_local.models.plan import KV_TYPES, Candidate, Offer, PlanWish
-from qwq_local.models.speed import host_work, tokens_per_second
+from qwq_local.machine import hardware, measured, nvidia
+from qwq_local.machine.machine import Machine, rate_name
+from qwq_local.machine.measured import Measurements, Work
+from qwq_local.plan.plan import KV_TYPES, Candidate, Offer, PlanWish
+from qwq_local.plan.speed import host_work, tokens_per_second
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
 

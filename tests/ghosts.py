@@ -8,7 +8,7 @@ from typing import Final
 
 from qwq_convert.header import encode_header, padded
 from qwq_convert.metadata import KeyValue
-from qwq_local.models.shape import QWQ_32B, ModelShape
+from qwq_local.plan.shape import QWQ_32B, ModelShape
 from qwq_local.quants import choose_types, find_quantization, tensor_bytes
 
 QWEN_0_5B: Final = ModelShape(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from qwq_local.models.machine import rate_name
+from qwq_local.machine.machine import rate_name
 from qwq_local.quants import TensorType
 from qwq_local.settings import KvType
 

@@ -19,7 +19,6 @@ from qwq_local.engine import (
     Finished,
     FinishReason,
     Snapshot,
-    Stream,
     Thinking,
     Timings,
     ToolCallDelta,
@@ -28,6 +27,7 @@ from qwq_local.engine import (
 )
 from qwq_local.errors import DecodeError, ToolServerError
 from qwq_local.prompt import Message
+from qwq_local.worker import Stream
 
 QUESTION = {"role": "user", "content": "How warm is it?"}
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from qwq_local.cli import _run, doctor
-from qwq_local.models.doctor import Trouble
+from qwq_local.doctor.diagnosis import Trouble
 from qwq_local.models.record import Record, write_record
 from tests.hub_server import COMMIT, Fault, HubServer, serve, sha256
 from tests.shelves import write_model
@@ -175,12 +175,12 @@ def test_rm_drops_what_an_unfinished_pull_left(shelf: Path) -> None:
 
 def test_doctor_says_of_each_check_whether_it_is_fine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Trouble("files", "A process may open 5 files.", "ulimit -n 4096", can_run=False)]
-    monkeypatch.setattr("qwq_local.models.facts.gather", lambda: None)
-    monkeypatch.setattr("qwq_local.models.doctor.diagnose", lambda _: {"gpu": [], "files": found})
+    monkeypatch.setattr("qwq_local.doctor.facts.gather", lambda: None)
+    monkeypatch.setattr("qwq_local.doctor.diagnosis.diagnose", lambda _: {"gpu": [], "files": found})
     shown = run(capsys, "doctor", status=1)
     assert shown.splitlines() == ["gpu        fine", "files      A process may open 5 files.", "           ulimit -n 4096"]
     assert run_json(capsys, "doctor", status=1)["checks"]["files"][0]["command"] == "ulimit -n 4096"
-    monkeypatch.setattr("qwq_local.models.doctor.diagnose", lambda _: {"gpu": []})
+    monkeypatch.setattr("qwq_local.doctor.diagnosis.diagnose", lambda _: {"gpu": []})
     assert run(capsys, "doctor") == "gpu        fine\n"
 
 

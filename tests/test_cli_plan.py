@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from qwq_local.backend import DeviceMemory
 from qwq_local.cli import _run
 from qwq_local.cli.plan import command
-from qwq_local.models.machine import GIB
+from qwq_local.machine.machine import GIB
 
 CANDIDATE_KEYS = {"quant", "file_bytes", "fits", "gpu_layers", "n_ctx", "kv_type", "memory", "tokens_per_second", "quality_loss", "why"}
 
@@ -126,7 +126,7 @@ def test_devices_that_cannot_be_asked_for_become_a_note(monkeypatch: pytest.Monk
 
 
 def test_files_here_are_marked_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qwq_local.models.offers import offer_to_pull
+    from qwq_local.offers import offer_to_pull
 
     monkeypatch.setenv("QWQ_MODELS", str(tmp_path))
     with (tmp_path / "QwQ-32B-Q4_K_M.gguf").open("wb") as file:

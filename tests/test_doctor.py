@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from qwq_local.doctor import facts
+from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Process, Store, System
+from qwq_local.doctor.diagnosis import CHECKS, REQUIREMENT, diagnose
+from qwq_local.doctor.mending import mending
 from qwq_local.llama._build import cuda_of, describe_build
-from qwq_local.models import facts
-from qwq_local.models.condition import BadFile, Build, Facts, Gpu, Process, Store, System
-from qwq_local.models.doctor import CHECKS, REQUIREMENT, diagnose
 from qwq_local.models.inventory import LocalModel
-from qwq_local.models.mending import mending
 
 GIB = 2**30
 CPU = frozenset({"AVX", "AVX2", "FMA", "F16C", "BMI2"})

@@ -9,17 +9,7 @@ import pytest
 
 from qwq_local import card
 from qwq_local.backend import Constraint
-from qwq_local.engine import (
-    Answering,
-    Engine,
-    EngineSettings,
-    Event,
-    Finished,
-    Request,
-    RopeSwitched,
-    Thinking,
-    ThoughtClosed,
-)
+from qwq_local.engine import Answering, Engine, EngineSettings, Event, Finished, Request, RopeSwitched, Thinking, ThoughtClosed
 from tests.fakes import END_THINK, IM_END, FakeBackend
 
 ENDLESS_THOUGHT = random.Random(1).choices(b"abcdefghijklmnopq", k=3000)

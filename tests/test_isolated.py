@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qwq_local.engine import Supervisor, call_apart
 from qwq_local.errors import ContextLengthError, ModelNotFoundError, QwqError, SettingsError, WorkerDiedError
 from qwq_local.models.store import find
 from qwq_local.runtime import Finished, QwQ
+from qwq_local.worker import Supervisor, call_apart
 from tests import children
 from tests.waiting import soon
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwq_local.errors import LoadError
-from qwq_local.models import measured
-from qwq_local.models.measured import Measurements, OpenMeter, measure, with_rate
+from qwq_local.machine import measured
+from qwq_local.machine.measured import Measurements, OpenMeter, measure, with_rate
 from qwq_local.quants import F32, Q8_0
 from tests.meters import FakeMeter
 

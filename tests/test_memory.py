@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from qwq_local.errors import DamagedFileError, SettingsError
 from qwq_local.gguf import read_header
-from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, layer_places, tensor_bytes_of
-from qwq_local.models.shape import QWQ_32B, ModelShape, shape_of
 from qwq_local.models.store import find
+from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, layer_places, tensor_bytes_of
+from qwq_local.plan.shape import QWQ_32B, ModelShape, shape_of
 from qwq_local.quants import QUANTIZATIONS
 from tests.ghosts import QWEN_0_5B, QWEN_1_5B, SHAPES, write_ghost
 
@@ -152,7 +152,7 @@ def test_three_layers_in_a_row_tell_the_compute_buffers_of_all(
     n_gpu_layers = shape.n_layers + 1 if is_full else data.draw(st.integers(0, shape.n_layers))
     asked = (shape, tensor_bytes_of(shape, "Q8_0"), wish, n_gpu_layers, (1.0,) * n_gpus, gpus("RPC", n_gpus))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qwq_local.models.memory.ENOUGH_LAYERS", shape.n_layers)
+        patch.setattr("qwq_local.plan.memory.ENOUGH_LAYERS", shape.n_layers)
         every_layer = estimate(*asked)
     assert estimate(*asked) == every_layer
 

@@ -9,22 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwq_local.errors import DoesNotFitError, ModelNotFoundError, SettingsError
-from qwq_local.models.bandwidth import (
+from qwq_local.machine.bandwidth import (
     apple_bandwidth,
     card_bandwidth,
     nvidia_bandwidth,
     typical_unified_bandwidth,
     typical_vram_bandwidth,
 )
-from qwq_local.models.fit import choose, fit
-from qwq_local.models.machine import DEVICE_RESERVE_BYTES, GIB, RAM_RESERVE_BYTES, Gpu, Machine, described, working_set_bytes
-from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of, tensor_types_of
-from qwq_local.models.offers import LONGEST_CTX, offer_to_pull, wish_for
-from qwq_local.models.placement import Placer, last_true
-from qwq_local.models.plan import Candidate, Offer, PlanWish, consider, make_plan
-from qwq_local.models.reasons import why
-from qwq_local.models.shape import QWQ_32B, ModelShape
-from qwq_local.models.speed import CUDA_EFFICIENCY, RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
+from qwq_local.machine.machine import DEVICE_RESERVE_BYTES, GIB, RAM_RESERVE_BYTES, Gpu, Machine, described, working_set_bytes
+from qwq_local.offers import LONGEST_CTX, offer_to_pull, wish_for
+from qwq_local.plan.fit import choose, fit
+from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of, tensor_types_of
+from qwq_local.plan.placement import Placer, last_true
+from qwq_local.plan.plan import Candidate, Offer, PlanWish, consider, make_plan
+from qwq_local.plan.reasons import why
+from qwq_local.plan.shape import QWQ_32B, ModelShape
+from qwq_local.plan.speed import CUDA_EFFICIENCY, RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
 from qwq_local.quants import QUANTIZATIONS
 from qwq_local.quants.quality import MEAN_KLD, OFFERED
 from qwq_local.settings import KvType
@@ -154,7 +154,7 @@ def stated_order(quant: str, n_ctx: int, kv_type: KvType, layers: int) -> tuple[
 def test_the_chosen_is_the_best_of_all_placements_by_the_stated_rules(machine: Machine) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # The plan's longest contexts are then among those tried here.
-        patch.setattr("qwq_local.models.plan.CTX_STEP", 4096)
+        patch.setattr("qwq_local.plan.plan.CTX_STEP", 4096)
         chosen = make_plan(machine, OFFERS, PlanWish()).chosen
     tried = [(stated_order(quant, *placement), quant, placement) for quant in QUANTS for placement in every_placement(machine, quant)]
     if not tried:

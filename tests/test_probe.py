@@ -10,9 +10,9 @@ from qwq_local.errors import LoadError, ModelNotFoundError, NotGgufError
 from qwq_local.gguf import read_header
 from qwq_local.llama import ContextShape, MemoryProbe, ProbedMemory, probe_memory
 from qwq_local.llama._context import _params
-from qwq_local.models.memory import ContextWish, estimate, tensor_bytes_of
-from qwq_local.models.shape import QWQ_32B, ModelShape, shape_of
 from qwq_local.models.store import find
+from qwq_local.plan.memory import ContextWish, estimate, tensor_bytes_of
+from qwq_local.plan.shape import QWQ_32B, ModelShape, shape_of
 from qwq_local.runtime import QwQ
 from tests.ghosts import QWEN_0_5B, QWEN_1_5B, write_ghost
 

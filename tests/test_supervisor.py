@@ -17,12 +17,13 @@ from typing import Any
 import psutil
 import pytest
 
-from qwq_local.engine import Answering, Event, Failed, Finished, Request, Stream, Supervisor, Thinking, Worker
-from qwq_local.engine.backoff import Backoff
-from qwq_local.engine.child import call_apart
-from qwq_local.engine.messages import GREETING, StartBackend
-from qwq_local.engine.process import FLAG
+from qwq_local.engine import Answering, Event, Failed, Finished, Request, Thinking
 from qwq_local.errors import ContextLengthError, DamagedFileError, DecodeError, LoadError, WorkerDiedError
+from qwq_local.worker import Stream, Supervisor, Worker
+from qwq_local.worker.backoff import Backoff
+from qwq_local.worker.child import call_apart
+from qwq_local.worker.messages import GREETING, StartBackend
+from qwq_local.worker.process import FLAG
 from tests import children
 from tests.children import Wire, await_end, await_line
 from tests.fakes import FakeBackend
@@ -342,7 +343,8 @@ def test_ctrl_c_at_the_terminal_leaves_it_alone() -> None:
 def test_a_parent_that_survives_ctrl_c_keeps_its_process() -> None:
     """The terminal sends the signal to the whole group."""
     code = """
-from qwq_local.engine import Request, Supervisor
+from qwq_local.engine import Request
+from qwq_local.worker import Supervisor
 from tests import children
 supervisor = Supervisor(children.endless)
 stream = supervisor.submit(Request((1,), 4000, seed=1, stops_repetition=False))
@@ -481,7 +483,8 @@ def test_a_process_does_not_outlive_its_parent(moment: str, wire: Wire) -> None:
     code = f"""
 import threading
 from functools import partial
-from qwq_local.engine import Request, Supervisor
+from qwq_local.engine import Request
+from qwq_local.worker import Supervisor
 from tests import children
 port = {wire.port}
 supervisor = Supervisor({start})
@@ -523,7 +526,8 @@ def open_files() -> int:
 SCRIPT = """
 print("begin")
 from functools import partial
-from qwq_local.engine import Request, Supervisor
+from qwq_local.engine import Request
+from qwq_local.worker import Supervisor
 from tests import children
 supervisor = Supervisor(children.fake)
 print(list(supervisor.submit(Request((1,), 64, seed=3)))[-1].reason)
@@ -562,7 +566,7 @@ def test_a_frozen_app_becomes_the_process_where_it_is_asked_to(tmp_path: Path) -
     app = tmp_path / "app"
     app.write_text(
         f"#!{sys.executable}\nimport sys\nsys.frozen, sys.executable = True, {str(app)!r}\n"
-        f"from qwq_local.engine.process import run_if_asked\nrun_if_asked()\n{SCRIPT}"
+        f"from qwq_local.worker.process import run_if_asked\nrun_if_asked()\n{SCRIPT}"
     )
     app.chmod(0o755)
     assert run(str(app)) == "begin\nstop\n"

@@ -12,12 +12,12 @@ import pytest
 from qwq_local import survey
 from qwq_local.backend import DeviceMemory
 from qwq_local.errors import LoadError
-from qwq_local.models import measured
-from qwq_local.models.bandwidth import TYPICAL_RAM_BANDWIDTH
-from qwq_local.models.machine import GIB, Machine
-from qwq_local.models.measured import Measurements
-from qwq_local.models.offers import offer_to_pull
-from qwq_local.models.plan import Candidate, PlanWish, consider
+from qwq_local.machine import measured
+from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH
+from qwq_local.machine.machine import GIB, Machine
+from qwq_local.machine.measured import Measurements
+from qwq_local.offers import offer_to_pull
+from qwq_local.plan.plan import Candidate, PlanWish, consider
 from qwq_local.quants import TENSOR_TYPES
 from qwq_local.survey import Expectation, expect, known_machine, this_machine
 from tests.meters import FakeMeter

@@ -9,8 +9,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from qwq_local.engine import Answering, Failed, Finished, Request, Thinking, ThoughtClosed, Worker
+from qwq_local.engine import Answering, Failed, Finished, Request, Thinking, ThoughtClosed
 from qwq_local.errors import ContextLengthError, DecodeError
+from qwq_local.worker import Worker
 from tests.fakes import END_THINK, IM_END, FakeBackend, fake_reply
 from tests.waiting import WAIT_SECONDS, end_of, events_of, reason_of, soon
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
-from qwq_local.engine import Event, Failed, Finished, Stream
+from qwq_local.engine import Event, Failed, Finished
+from qwq_local.worker import Stream
 
 WAIT_SECONDS: Final = 30
 

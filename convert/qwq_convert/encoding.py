@@ -13,7 +13,7 @@ from qwq_convert.quantize import Column, Encoded, Quantizer, encode, require_exp
 from qwq_convert.weights import SourceTensor
 from qwq_local.errors import ConversionError
 from qwq_local.llama._quantize import quantize_rows
-from qwq_local.models.hardware import usable_cores
+from qwq_local.machine.hardware import usable_cores
 from qwq_local.quants import TensorType
 
 PIECE_BYTES: Final = 2**20

@@ -70,7 +70,7 @@ def qwq(ctx: click.Context) -> None:
 def main() -> NoReturn:
     """Run the command line; errors become one or two lines on stderr and an exit code."""
     if getattr(sys, "frozen", False):
-        from qwq_local.engine.process import run_if_asked
+        from qwq_local.worker.process import run_if_asked
 
         run_if_asked()
     if sys.stderr is None:

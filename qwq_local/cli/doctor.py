@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from qwq_local.models.doctor import Trouble
+    from qwq_local.doctor.diagnosis import Trouble
 
 
 @click.command("doctor")
@@ -26,8 +26,8 @@ def command(*, fixes: bool, as_json: bool) -> int:
         qwq doctor
         qwq doctor --fix
     """
-    from qwq_local.models.doctor import diagnose
-    from qwq_local.models.facts import gather
+    from qwq_local.doctor.diagnosis import diagnose
+    from qwq_local.doctor.facts import gather
 
     found = diagnose(gather())
     troubles = [trouble for each in found.values() for trouble in each]

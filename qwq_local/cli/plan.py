@@ -33,7 +33,7 @@ def command(n_ctx: int | None, kv_type: KvType | None, n_gpu_layers: int | None,
         qwq plan --unified 32
     """
     from qwq_local.cli.planning import print_plan, wished_machine
-    from qwq_local.models.offers import offers_here, wish_for
+    from qwq_local.offers import offers_here, wish_for
 
     wish = wish_for(n_ctx, kv_type, n_gpu_layers)
     offers = offers_here()

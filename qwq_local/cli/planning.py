@@ -14,10 +14,10 @@ import click
 
 from qwq_local import card
 from qwq_local.cli.terminal import has_colour
-from qwq_local.models import nvidia
-from qwq_local.models.machine import Machine, checked_bandwidth, described, described_gpus, helpful
-from qwq_local.models.plan import NO_CORRECTIONS, Candidate, Offer, Plan, PlanWish, make_plan
-from qwq_local.models.reasons import gib, why
+from qwq_local.machine import nvidia
+from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
+from qwq_local.plan.plan import NO_CORRECTIONS, Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.plan.reasons import gib, why
 
 BAR_CELLS: Final = 32
 PARTS: Final = (("weights", "█", "#", "cyan"), ("cache", "▓", "=", "magenta"), ("buffers", "▒", "+", "yellow"))

@@ -45,8 +45,8 @@ def command(quantization: str | None, repository: str | None, revision: str, *, 
 
 def choose() -> str:
     """The quantization that suits this machine. Raises SettingsError where none does."""
-    from qwq_local.models.offers import offers_here, wish_for
-    from qwq_local.models.plan import make_plan
+    from qwq_local.offers import offers_here, wish_for
+    from qwq_local.plan.plan import make_plan
     from qwq_local.survey import this_machine
 
     offers, wish = offers_here(), wish_for(None, None, None)

@@ -58,9 +58,9 @@ def on_this_machine(model: LocalModel, headers: list[GgufHeader]) -> dict[str, A
     """The model's row of `qwq plan --json`; None for one that QwQ's engine does not run."""
     from qwq_local.cli.planning import candidate_json
     from qwq_local.errors import WrongArchitectureError
-    from qwq_local.models.offers import offer_of_file, wish_for
-    from qwq_local.models.plan import make_plan
     from qwq_local.models.store import describe
+    from qwq_local.offers import offer_of_file, wish_for
+    from qwq_local.plan.plan import make_plan
     from qwq_local.survey import this_machine
 
     try:

@@ -1,9 +1,8 @@
-"""Many requests, one model: the scheduling, the one loop, and the events that come out of it."""
+"""Many requests, one model: what is asked, what is read and drawn next, and the events that come of it."""
 
 from __future__ import annotations
 
 from qwq_local.engine.cache import SavedPrefix
-from qwq_local.engine.child import call_apart
 from qwq_local.engine.engine import Engine, EngineSettings
 from qwq_local.engine.request import (
     Answering,
@@ -25,15 +24,12 @@ from qwq_local.engine.request import (
 )
 from qwq_local.engine.shelf import PrefixShelf
 from qwq_local.engine.snapshot import ProcessStatus, Snapshot
-from qwq_local.engine.supervisor import Supervisor
 from qwq_local.engine.tool_grammar import ToolChoice, tool_constraint
-from qwq_local.engine.worker import EngineClient, Stream, Worker
 
 __all__ = [
     "Answering",
     "Drawn",
     "Engine",
-    "EngineClient",
     "EngineSettings",
     "Event",
     "Failed",
@@ -46,8 +42,6 @@ __all__ = [
     "RopeSwitched",
     "SavedPrefix",
     "Snapshot",
-    "Stream",
-    "Supervisor",
     "Thinking",
     "ThoughtClosed",
     "Timings",
@@ -56,7 +50,5 @@ __all__ = [
     "ToolCallStarted",
     "ToolChoice",
     "Usage",
-    "Worker",
-    "call_apart",
     "tool_constraint",
 ]

@@ -12,9 +12,9 @@ from qwq_local import card
 from qwq_local.errors import ModelFileError, SettingsError
 from qwq_local.gguf import read_header
 from qwq_local.models.inventory import LocalModel, local_models
-from qwq_local.models.memory import tensor_types_of
-from qwq_local.models.plan import Offer, PlanWish
-from qwq_local.models.shape import QWQ_32B, shape_of
+from qwq_local.plan.memory import tensor_types_of
+from qwq_local.plan.plan import Offer, PlanWish
+from qwq_local.plan.shape import QWQ_32B, shape_of
 from qwq_local.quants import tensor_bytes
 from qwq_local.quants.quality import MEAN_KLD, OFFERED
 from qwq_local.settings import KvType, LoadSettings

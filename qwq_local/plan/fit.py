@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from qwq_local.backend import DeviceMemory
 from qwq_local.errors import DoesNotFitError, ModelNotFoundError
-from qwq_local.models.machine import Machine
-from qwq_local.models.placement import Placement
-from qwq_local.models.plan import Candidate, Offer, PlanWish, consider, make_plan
-from qwq_local.models.reasons import why_not_fitting
+from qwq_local.machine.machine import Machine
+from qwq_local.plan.placement import Placement
+from qwq_local.plan.plan import Candidate, Offer, PlanWish, consider, make_plan
+from qwq_local.plan.reasons import why_not_fitting
 
 
 def choose(machine: Machine, offers: Sequence[Offer], wish: PlanWish, *, force: bool = False) -> Candidate:

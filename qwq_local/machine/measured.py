@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
-from qwq_local.models.machine import rate_name
+from qwq_local.machine.machine import rate_name
 from qwq_local.quants import TensorType
 from qwq_local.settings import KvType
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
-from qwq_local.models.machine import Gpu, Machine
-from qwq_local.models.memory import ContextWish, DeviceBytes, estimate, kv_layer_bytes
-from qwq_local.models.shape import ModelShape
+from qwq_local.machine.machine import Gpu, Machine
+from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, kv_layer_bytes
+from qwq_local.plan.shape import ModelShape
 from qwq_local.quants.choice import EMBEDDING
 from qwq_local.settings import N_IDLE, N_PARALLEL, KvType
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from qwq_local.models.shape import ModelShape
+from qwq_local.plan.shape import ModelShape
 from qwq_local.quants import F32, TensorType
 
 F16_BYTES: Final = 2

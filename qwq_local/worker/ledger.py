@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
-from qwq_local.engine.messages import Submit
 from qwq_local.engine.request import Event, Failed, Finished, Request, Timings, Usage
-from qwq_local.engine.worker import Stream
+from qwq_local.worker.messages import Submit
+from qwq_local.worker.worker import Stream
 
 
 @dataclass

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from qwq_local.backend import Backend, Rope
 from qwq_local.engine.engine import Engine
-from qwq_local.engine.loop import EngineLoop, MakeEngine
 from qwq_local.engine.request import Event, Failed, Finished, Request
 from qwq_local.engine.snapshot import Snapshot
+from qwq_local.worker.loop import EngineLoop, MakeEngine
 
 
 class EngineClient(Protocol):

@@ -13,9 +13,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO, Final, TypeVar, cast
 
-from qwq_local.engine.messages import Call, Channel, Close, FromChild, Load, Refused, Returned, ToChild
-from qwq_local.engine.process import command
 from qwq_local.errors import WorkerDiedError
+from qwq_local.worker.messages import Call, Channel, Close, FromChild, Load, Refused, Returned, ToChild
+from qwq_local.worker.process import command
 
 LAST_LINES: Final = 5
 LINE_BYTES: Final = 500

@@ -26,11 +26,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from qwq_local.models.machine import Machine
-from qwq_local.models.memory import DeviceBytes
-from qwq_local.models.placement import Placement, Placer, Shortage, last_true
-from qwq_local.models.shape import ModelShape
-from qwq_local.models.speed import tokens_per_second
+from qwq_local.machine.machine import Machine
+from qwq_local.plan.memory import DeviceBytes
+from qwq_local.plan.placement import Placement, Placer, Shortage, last_true
+from qwq_local.plan.shape import ModelShape
+from qwq_local.plan.speed import tokens_per_second
 from qwq_local.quants import TensorType
 from qwq_local.quants.quality import MEAN_KLD
 from qwq_local.settings import N_IDLE, N_PARALLEL, KvType

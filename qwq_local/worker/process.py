@@ -19,8 +19,10 @@ from functools import partial
 from typing import Final, NoReturn
 
 from qwq_local.backend import Backend
-from qwq_local.engine.loop import EngineLoop
-from qwq_local.engine.messages import (
+from qwq_local.engine.request import Event, Failed
+from qwq_local.errors import DecodeError, LoadError, QwqError
+from qwq_local.worker.loop import EngineLoop
+from qwq_local.worker.messages import (
     Call,
     Channel,
     Close,
@@ -35,8 +37,6 @@ from qwq_local.engine.messages import (
     ToChild,
     Told,
 )
-from qwq_local.engine.request import Event, Failed
-from qwq_local.errors import DecodeError, LoadError, QwqError
 
 FLAG: Final = "--qwq-engine-process"
 EXIT_DONE, EXIT_FAILED = 0, 70

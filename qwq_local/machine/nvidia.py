@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psutil
 
-from qwq_local.models.bandwidth import nvidia_bandwidth
+from qwq_local.machine.bandwidth import nvidia_bandwidth
 
 WORTH_NAMING_BYTES: Final = 256 * 2**20
 """What another process must hold of a card's memory to be worth a note."""

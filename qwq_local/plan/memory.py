@@ -16,9 +16,9 @@ from itertools import accumulate, groupby
 from typing import Final, Literal, get_args
 
 from qwq_local.errors import SettingsError
-from qwq_local.models.compute_buffers import OFFLOAD_ROWS, Device, buffer_bytes
-from qwq_local.models.compute_graph import F32_BYTES, BatchShape, Place, Placement, build_graph
-from qwq_local.models.shape import ModelShape
+from qwq_local.plan.compute_buffers import OFFLOAD_ROWS, Device, buffer_bytes
+from qwq_local.plan.compute_graph import F32_BYTES, BatchShape, Place, Placement, build_graph
+from qwq_local.plan.shape import ModelShape
 from qwq_local.quants import F16, F32, Q8_0, TensorType, choose_types, find_quantization, tensor_bytes
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
 from qwq_local.quants.tensor_types import Q4_0

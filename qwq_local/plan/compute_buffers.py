@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from qwq_local.models.compute_graph import UNPLACED, Graph, Tensor
+from qwq_local.plan.compute_graph import UNPLACED, Graph, Tensor
 
 PIPELINE_COPIES: Final = 4
 """GGML_SCHED_MAX_COPIES (ggml/src/ggml-backend.cpp): inputs that are kept where several GPUs work at several batches at once."""

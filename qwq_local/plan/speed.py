@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from qwq_local.models.machine import Gpu, Machine, rate_name
-from qwq_local.models.placement import Placement, layer_of
+from qwq_local.machine.machine import Gpu, Machine, rate_name
+from qwq_local.plan.placement import Placement, layer_of
 from qwq_local.quants import TensorType
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from qwq_local.models.condition import X86, Facts, Process
+from qwq_local.doctor.condition import X86, Facts, Process
 
 WHEEL_INDEX: Final = "https://abetlen.github.io/llama-cpp-python/whl"
 REQUIREMENT: Final = '"llama-cpp-python>=0.3.36"'

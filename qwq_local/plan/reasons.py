@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from qwq_local.models.placement import RAM
-from qwq_local.models.plan import (
+from qwq_local.plan.placement import RAM
+from qwq_local.plan.plan import (
     FROM_RAM,
     LEAST_LOSS,
     MOST_LOSS,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import IO, Final, Generic, TypeVar
 
 from qwq_local.backend import Backend, Rope
-from qwq_local.engine.loop import EngineLoop
 from qwq_local.engine.request import Event, Request
 from qwq_local.engine.snapshot import Snapshot
 from qwq_local.errors import QwqError
+from qwq_local.worker.loop import EngineLoop
 
 StartBackend = Callable[[Callable[[float], None]], Backend]
 """Loads a model; the function that it is given wants to be told the share that is loaded, 0.0 to 1.0."""

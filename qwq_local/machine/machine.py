@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qwq_local.errors import SettingsError
-from qwq_local.models.bandwidth import TYPICAL_RAM_BANDWIDTH, typical_unified_bandwidth, typical_vram_bandwidth
+from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH, typical_unified_bandwidth, typical_vram_bandwidth
 from qwq_local.quants import TensorType
 from qwq_local.settings import KvType
 

@@ -17,13 +17,13 @@ import psutil
 
 from qwq_local import card
 from qwq_local.configuration import find_folders
+from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Process, Store, System
+from qwq_local.doctor.mending import mending
 from qwq_local.errors import ModelFileError
 from qwq_local.gguf import read_header
-from qwq_local.models import cgroup, nvidia
-from qwq_local.models.condition import BadFile, Build, Facts, Gpu, Process, Store, System
-from qwq_local.models.hardware import cpu_name, disk_free_bytes
+from qwq_local.machine import cgroup, nvidia
+from qwq_local.machine.hardware import cpu_name, disk_free_bytes
 from qwq_local.models.inventory import LocalModel, local_models
-from qwq_local.models.mending import mending
 from qwq_local.models.record import read_record
 
 BUILD_PROGRAM: Final = "qwq_local.llama._build"

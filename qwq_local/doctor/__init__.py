@@ -1,0 +1,1 @@
+"""What is wrong here, and the command that mends it."""

@@ -1,0 +1,1 @@
+"""Which model, placed how, in which memory, how fast, and why (pure)."""

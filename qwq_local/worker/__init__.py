@@ -1,0 +1,9 @@
+"""An engine that everyone can ask at once: in a thread of this process, or in a process of its own that may die."""
+
+from __future__ import annotations
+
+from qwq_local.worker.child import call_apart
+from qwq_local.worker.supervisor import Supervisor
+from qwq_local.worker.worker import EngineClient, Stream, Worker
+
+__all__ = ["EngineClient", "Stream", "Supervisor", "Worker", "call_apart"]
