@@ -3,14 +3,12 @@
     python -m benchmarks.way [--path /v1/chat/completions] [--json FILE]
 
 Every Python call between two rooms (the packages and modules right below qwq_local) is counted, in every thread, while the demo model
-answers one streamed request over HTTP. A room stands once for each room that calls it, in the order in which it was first entered; settings,
-errors, card and the like, which everyone may know, count as rooms too where a function of theirs was called.
+answers one streamed request over HTTP. A room stands once for each room that calls it, in the order in which it was first entered.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -77,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
