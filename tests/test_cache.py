@@ -26,8 +26,7 @@ def read(cache: KvCache, backend: FakeBackend, tokens: Sequence[int]) -> tuple[i
     rest = tokens[n_held:]
     for start in range(0, len(rest), backend.n_batch):
         piece = rest[start : start + backend.n_batch]
-        backend.decode([BatchToken(token, n_held + start + i, sequence, wants_logits=False) for i, token in enumerate(piece)])
-        cache.append(sequence, piece)
+        cache.decode([BatchToken(token, n_held + start + i, sequence, wants_logits=False) for i, token in enumerate(piece)])
     assert backend.sequences[sequence] == list(tokens)
     return sequence, n_held
 

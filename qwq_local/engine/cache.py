@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from typing import Final
 
-from qwq_local.backend import Backend, Rope
+from qwq_local.backend import Backend, BatchToken, InterruptedDecodeError, Rope
 from qwq_local.errors import DecodeError
 
 COMPARED_AT_ONCE: Final = 256
@@ -44,7 +44,7 @@ class _Held:
 
 
 class KvCache:
-    """Keeps the books of a backend's sequences, and is the only one to change them but for `decode`.
+    """Keeps the books of a backend's sequences, and is the only one to change them.
 
     `spill_bytes` is the budget of host memory for sequences that had to go.
     """
@@ -96,16 +96,21 @@ class KvCache:
         self.n_reused_tokens += n_held
         return sequence, n_held
 
-    def append(self, sequence: int, tokens: Sequence[int]) -> None:
-        """A live sequence has read more tokens."""
-        held = self._live[sequence]
-        held.tokens.extend(tokens)
-        held.cells.extend(islice(self._new_cells, len(tokens)))
-        self._n_used += len(tokens)
+    def decode(self, batch: Sequence[BatchToken]) -> None:
+        """Read tokens of live sequences, for which there must be room.
 
-    def forget_unread(self, sequence: int) -> None:
-        """Take out of the cache what a decode that failed may have left there."""
-        self._backend.truncate(sequence, len(self._live[sequence].tokens))
+        Raises what `Backend.decode` does; then each sequence is as it was, whatever of the batch had been read.
+        """
+        try:
+            self._backend.decode(batch)
+        except (InterruptedDecodeError, DecodeError):
+            for sequence in {entry.sequence for entry in batch}:
+                self._backend.truncate(sequence, len(self._live[sequence].tokens))
+            raise
+        for entry in batch:
+            held = self._live[entry.sequence]
+            assert entry.position == len(held.tokens), f"position {entry.position} behind {len(held.tokens)} tokens"
+            self._append(held, [entry.token])
 
     def retire(self, sequence: int, n_tokens: int | None = None) -> None:
         """A live sequence becomes idle, with its first `n_tokens`; one whose tokens stand elsewhere too is dropped."""
@@ -152,6 +157,11 @@ class KvCache:
         for prefix in reversed(list(prefixes)):
             self._spill(prefix)
 
+    def _append(self, held: _Held, tokens: Sequence[int]) -> None:
+        held.tokens.extend(tokens)
+        held.cells.extend(islice(self._new_cells, len(tokens)))
+        self._n_used += len(tokens)
+
     def _sequences(self) -> Iterator[tuple[int, _Held]]:
         yield from self._live.items()
         yield from self._idle.items()
@@ -190,7 +200,7 @@ class KvCache:
             return None
         if len(prefix.tokens) - n_used < TILE:
             self._spilled.pop(found, None)
-        self.append(sequence, prefix.tokens)
+        self._append(self._live[sequence], prefix.tokens)
         self._cut(sequence, self._live[sequence], n_used)
         return sequence, n_used
 

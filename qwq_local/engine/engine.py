@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
 from qwq_local.backend import Backend, InterruptedDecodeError, Rope
 from qwq_local.engine.ahead import ReadAhead
 from qwq_local.engine.cache import KvCache
+from qwq_local.engine.draft import Draft
 from qwq_local.engine.pace import Pace
-from qwq_local.engine.reply import Reply
 from qwq_local.engine.request import Event, Failed, Finished, FinishReason, Request, RopeSwitched, Timings, Usage
-from qwq_local.engine.scheduler import Job, Scheduler, Share
+from qwq_local.engine.scheduler import Batch, Job, Scheduler, Share
 from qwq_local.engine.shelf import PrefixShelf
 from qwq_local.engine.snapshot import Counters, Snapshot
 from qwq_local.engine.thinking import ThinkMarkers
@@ -79,9 +79,9 @@ class Engine:
         self.require_room(request)
         sampler = self._backend.new_sampler(request.sampling, request.seed, request.constraint)
         limit = self._room(max(request.n_ctx, request.n_ctx_yarn)) - len(request.prompt)
-        reply = Reply(request, min(limit, request.max_tokens or limit), sampler, self._backend.vocabulary, self._think)
-        tokens = [*request.prompt, *reply.take_tokens()]
-        job = Job(next(self._ids), request, reply, self._clock(), self._room(request.n_ctx), request.rope, tokens)
+        draft = Draft(request, min(limit, request.max_tokens or limit), sampler, self._backend.vocabulary, self._think)
+        tokens = [*request.prompt, *draft.take_tokens()]
+        job = Job(next(self._ids), request, draft, self._clock(), self._room(request.n_ctx), request.rope, tokens)
         self._jobs[job.id] = job
         self._scheduler.wait(job)
         return job.id
@@ -95,7 +95,7 @@ class Engine:
         job = self._jobs.get(job_id)
         if job is None:
             return []
-        job.reply.close_thought("asked")
+        job.draft.close_thought("asked")
         return self._continue(job)
 
     def preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
@@ -126,48 +126,45 @@ class Engine:
 
     def step(self) -> list[JobEvent]:
         """Read one batch and return the events that came of it."""
-        if over := [job for job in self._scheduler.waiting if job.reply.ended]:  # what was put there was all that it may have
-            return [event for job in over for event in self._continue(job)]
-        if self._jobs:
-            self._ahead.pause()
-        self._admit()
-        tokens, shares = self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill)
-        if not tokens:
+        if not self._jobs:
             self._ahead.step(self._pace.n_prefill)
             return []
-        started_at = self._clock()
-        try:
-            self._backend.decode(tokens)
-        except InterruptedDecodeError:
-            self._forget_unread(shares)
-            return []
-        except DecodeError as error:
-            self._forget_unread(shares)
-            return [event for share in shares for event in self._fail(share.job, error)]
-        self._note(shares, len(tokens), self._clock() - started_at)
-        return [event for share in shares for event in self._advance(share)]
+        self._ahead.pause()
+        return self._settle() or self._read(self._schedule())
 
-    def _admit(self) -> None:
+    def _settle(self) -> list[JobEvent]:
+        """Deal with those whose thought was closed at once, where these tokens were all that they may have, or outgrew the context."""
+        settled = [job for job in self._scheduler.waiting if job.draft.ended or job.n_tokens >= job.n_ctx]
+        return [event for job in settled for event in self._continue(job)]
+
+    def _schedule(self) -> Batch:
+        """Let those run that can, and choose what is read."""
         rope = self._scheduler.wanted_rope
         if rope is not None:
-            self._ahead.pause()
             self._cache.use_rope(rope)
         for job in self._scheduler.admit(self._backend.rope):
             if job.admitted_at is None:
                 job.admitted_at, job.n_cached = self._clock(), min(job.n_read, len(job.request.prompt))
+        return self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill)
 
-    def _forget_unread(self, shares: Iterable[Share]) -> None:
-        """After a decode that was ended, a part of its batch may stand in the cache: each job goes back to where it was."""
-        for share in shares:
-            self._cache.forget_unread(share.job.sequence)
+    def _read(self, batch: Batch) -> list[JobEvent]:
+        """Read a batch, and draw for those whose tokens are read."""
+        started_at = self._clock()
+        try:
+            self._cache.decode(batch.tokens)
+        except InterruptedDecodeError:
+            return []
+        except DecodeError as error:
+            return [event for share in batch.shares for event in self._fail(share.job, error)]
+        self._note(batch, self._clock() - started_at)
+        return [event for share in batch.shares for event in self._advance(share)]
 
-    def _note(self, shares: list[Share], n_tokens: int, seconds: float) -> None:
+    def _note(self, batch: Batch, seconds: float) -> None:
+        n_tokens = len(batch.tokens)
         self._pace.note(n_tokens, seconds)
-        self._counters.note_batch(n_tokens, sum(share.draws_at is not None for share in shares), seconds)
-        for share in shares:
-            job = share.job
-            self._cache.append(job.sequence, job.tokens[job.n_read : job.n_read + share.n_tokens])
-            job.n_read += share.n_tokens
+        self._counters.note_batch(n_tokens, sum(share.draws_at is not None for share in batch.shares), seconds)
+        for share in batch.shares:
+            share.job.n_read += share.n_tokens
 
     def _advance(self, share: Share) -> list[JobEvent]:
         job = share.job
@@ -177,18 +174,18 @@ class Engine:
             job.first_token_at = self._clock()
             self._counters.note_first_token(job.first_token_at - job.submitted_at)
         try:
-            job.reply.draw(share.draws_at)
+            job.draft.draw(share.draws_at)
         except QwqError as error:
             return self._fail(job, error)
         return self._continue(job)
 
     def _continue(self, job: Job) -> list[JobEvent]:
-        """Take over what the reply has grown by."""
-        job.tokens.extend(job.reply.take_tokens())
-        events: list[JobEvent] = [(job.id, event) for event in job.reply.take_events()]
-        if job.reply.ended:
-            return events + self._finish(job, job.reply.ended)
-        return events if len(job.tokens) < job.n_ctx else [*events, self._outgrow(job)]
+        """Take over what the answer has grown by."""
+        job.tokens.extend(job.draft.take_tokens())
+        events: list[JobEvent] = [(job.id, event) for event in job.draft.take_events()]
+        if job.draft.ended:
+            return events + self._finish(job, job.draft.ended)
+        return events if job.n_tokens < job.n_ctx else [*events, self._outgrow(job)]
 
     def _outgrow(self, job: Job) -> JobEvent:
         """Go on under YaRN, where there is room for more: everything is read again."""
@@ -201,16 +198,16 @@ class Engine:
         return min(n_ctx, self._backend.n_ctx, self._backend.n_cells)
 
     def _finish(self, job: Job, reason: FinishReason) -> list[JobEvent]:
-        job.reply.close()
-        rest: list[JobEvent] = [(job.id, event) for event in job.reply.take_events()]
+        job.draft.close()
+        rest: list[JobEvent] = [(job.id, event) for event in job.draft.take_events()]
         now = self._clock()
         admitted = job.admitted_at or now
         first = job.first_token_at or now
         timings = Timings(admitted - job.submitted_at, first - admitted, now - first)
-        usage = Usage(len(job.request.prompt), job.reply.n_written, job.reply.reasoning_tokens, job.n_cached)
+        usage = Usage(len(job.request.prompt), job.draft.n_written, job.draft.reasoning_tokens, job.n_cached)
         self._counters.note_end(reason, usage)
         self._drop(job)
-        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.reply.stop_text))]
+        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.draft.stop_text))]
 
     def _fail(self, job: Job, error: Exception) -> list[JobEvent]:
         self._counters.note_failure()
@@ -221,5 +218,5 @@ class Engine:
         # What was thought is never sent again, and what was answered is sent without the thought before it.
         kept = min(job.n_read, len(job.request.prompt)) if job.request.opens_thinking else job.n_read
         self._scheduler.release(job, kept)
-        job.reply.free()
+        job.draft.free()
         del self._jobs[job.id]
