@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from qwq_local.backend import BatchToken, Rope
-from qwq_local.engine.cache import KvCache, SavedPrefix, common_prefix
+from qwq_local.engine.cache import KvCache
+from qwq_local.engine.prefix import SavedPrefix, common_prefix
 from qwq_local.engine.shelf import PrefixShelf
 from tests.fakes import FakeBackend
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from qwq_local.engine.cache import SavedPrefix
 from qwq_local.engine.engine import Engine, EngineSettings
 from qwq_local.engine.request import (
     Answering,
@@ -40,7 +39,6 @@ __all__ = [
     "Progress",
     "Request",
     "RopeSwitched",
-    "SavedPrefix",
     "Snapshot",
     "Thinking",
     "ThoughtClosed",

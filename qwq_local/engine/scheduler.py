@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from qwq_local.backend import BatchToken, Rope
-from qwq_local.engine.cache import KvCache, common_prefix
+from qwq_local.engine.cache import KvCache
 from qwq_local.engine.draft import Draft
+from qwq_local.engine.prefix import common_prefix
 from qwq_local.engine.request import Request
 
 RESERVE_CELLS: Final = 16
@@ -22,8 +23,8 @@ WORTH_WAITING_FOR: Final = 32
 class Job:
     """A request on its way.
 
-    `tokens` are the prompt and what was written after it; a job draws when all are read. While it runs, `sequence` of the KV cache holds the
-    first `n_read` of them, and 0 <= n_read < n_tokens < n_ctx: there is a token to read, and room for the one that is drawn then. `n_cached`
+    `tokens` are the prompt and what was written after it; a job draws when all are read. While it runs, `sequence` of the KV cache holds
+    the first `n_read` of them, and 0 <= n_read < n_tokens < n_ctx: there is a token to read, and room for the one drawn then. `n_cached`
     of the prompt were there when it began. Times are readings of the engine's clock, in seconds.
     """
 

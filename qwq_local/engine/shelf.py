@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from qwq_local.backend import Rope
-from qwq_local.engine.cache import SavedPrefix
+from qwq_local.engine.prefix import SavedPrefix
 
 FORMAT: Final = "qwq prefix 1"
 SUFFIX: Final = ".prefix"
