@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class Books(RuleBasedStateMachine):
         for sequence, tokens in self.live.items():
             assert self.backend.sequences[sequence] == tokens
         assert self.backend.violations == []
+        self.cache.audit()
 
 
 TestBooks = Books.TestCase
@@ -217,6 +218,29 @@ def test_the_shelf_lets_the_oldest_go_and_no_other(tmp_path: Path) -> None:
     shelf.write(new[1:])
     assert old not in shelf.read(10_000)
     assert shelf.read(1_500) == shelf.read(10_000)[:1] == new[1:2]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda cache: cache._free.pop(),
+        lambda cache: cache._live.update(cache._idle),
+        lambda cache: cache._idle.clear(),
+        lambda cache: cache._sharers.clear(),
+        lambda cache: setattr(cache, "_n_used", 0),
+        lambda cache: next(iter(cache._idle.values())).tokens.pop(),
+        lambda cache: setattr(cache._spill, "_most_bytes", 10),
+    ],
+)
+def test_books_that_do_not_agree_are_noticed(damage: Callable[[KvCache], object]) -> None:
+    cache, backend = cache_of(n_cells=80, spill_bytes=10_000)
+    for tokens in ([200, *CHAT], CHAT, [*CHAT[:20], 99]):
+        cache.retire(read(cache, backend, tokens)[0])
+    cache.make_room(20)
+    cache.audit()
+    damage(cache)
+    with pytest.raises(AssertionError):
+        cache.audit()
 
 
 def test_another_chat_does_not_use_up_what_was_spilled() -> None:

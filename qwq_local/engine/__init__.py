@@ -22,7 +22,7 @@ from qwq_local.engine.request import (
     Usage,
 )
 from qwq_local.engine.shelf import PrefixShelf
-from qwq_local.engine.snapshot import ProcessStatus, Snapshot
+from qwq_local.engine.snapshot import Snapshot
 from qwq_local.engine.tool_grammar import ToolChoice, tool_constraint
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "FinishReason",
     "Finished",
     "PrefixShelf",
-    "ProcessStatus",
     "Progress",
     "Request",
     "RopeSwitched",

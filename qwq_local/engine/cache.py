@@ -117,6 +117,17 @@ class KvCache:
             self._evict()
         self._backend.use_rope(rope)
 
+    def audit(self) -> None:
+        """Assert that the books agree with each other: on sequences, on cells and who shares them, and on the budget."""
+        assert sorted([*self._free, *self._live, *self._idle]) == [*range(self._backend.n_sequences)], (
+            "a sequence is lost, or is two things"
+        )
+        cells = [held.cells for _, held in self._sequences()]
+        n_held, n_distinct = sum(map(len, cells)), len(set(chain.from_iterable(cells)))
+        assert (self._n_used, self._sharers.total()) == (n_distinct, n_held - n_distinct), "cells are miscounted"
+        assert all(len(held.tokens) == len(held.cells) for _, held in self._sequences()), "a token has no cell"
+        self._spill.audit()
+
     def saved(self, most_bytes: int) -> Iterator[SavedPrefix]:
         """What is worth keeping beyond this context's life, the most lately used first, up to so many bytes."""
         for i, held in reversed(self._idle.items()):

@@ -118,11 +118,35 @@ class Engine:
             self._ahead.pause()
             self._shelf.write(self._cache.saved(self._shelf.most_bytes))
 
+    def audit(self) -> None:
+        """Assert that nothing is held for anybody, as must be where there is nothing to do."""
+        assert not self._scheduler.running, "a request that has ended still runs"
+        assert not self._scheduler.waiting, "a request that has ended still waits"
+        assert self._cache.n_available == self._backend.n_cells, "somebody writes to the cache, and nobody knows who"
+        self._cache.audit()
+
     def snapshot(self) -> Snapshot:
         """The numbers of this moment."""
-        scheduler, cache = self._scheduler, self._cache
-        jobs, cells = (len(scheduler.running), len(scheduler.waiting)), (cache.n_used, self._backend.n_cells)
-        return self._counters.snapshot(jobs, cells, scheduler.n_set_aside, cache.n_reused_tokens, self._backend.rope, bool(self._ahead))
+        counters = self._counters
+        return Snapshot(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            used_cells=self._cache.n_used,
+            all_cells=self._backend.n_cells,
+            rope=self._backend.rope,
+            reading_ahead=bool(self._ahead),
+            finished=dict(counters.finished),
+            failed=counters.failed,
+            prompt_tokens=counters.prompt_tokens,
+            completion_tokens=counters.completion_tokens,
+            reasoning_tokens=counters.reasoning_tokens,
+            cached_prompt_tokens=counters.cached_prompt_tokens,
+            reused_tokens=self._cache.n_reused_tokens,
+            set_aside=self._scheduler.n_set_aside,
+            decode_tokens_per_second=counters.decode_tokens_per_second,
+            prefill_tokens_per_second=counters.prefill_tokens_per_second,
+            mean_first_token_seconds=counters.mean_first_token_seconds,
+        )
 
     def step(self) -> list[JobEvent]:
         """Read one batch and return the events that came of it."""
@@ -210,7 +234,7 @@ class Engine:
         return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.draft.stop_text))]
 
     def _fail(self, job: Job, error: Exception) -> list[JobEvent]:
-        self._counters.note_failure()
+        self._counters.failed += 1
         self._drop(job)
         return [(job.id, Failed(error))]
 

@@ -23,11 +23,6 @@ class Spill:
         self._most_bytes = most_bytes
         self._prefixes: OrderedDict[tuple[Rope, tuple[int, ...]], SavedPrefix] = OrderedDict()
 
-    @property
-    def n_bytes(self) -> int:
-        """How much is held."""
-        return sum(len(prefix.state) for prefix in self._prefixes.values())
-
     def __iter__(self) -> Iterator[SavedPrefix]:
         """All, the most lately used first."""
         return reversed(self._prefixes.values())
@@ -43,8 +38,12 @@ class Spill:
         key = prefix.rope, prefix.tokens
         self._prefixes[key] = prefix
         self._prefixes.move_to_end(key)
-        while self.n_bytes > self._most_bytes:
+        while self._n_bytes() > self._most_bytes:
             self._prefixes.popitem(last=False)
+
+    def audit(self) -> None:
+        """Assert that no more is held than may be."""
+        assert self._n_bytes() <= self._most_bytes, "more is spilled than may be"
 
     def forget(self, prefix: SavedPrefix) -> None:
         """Keep it no longer."""
@@ -59,3 +58,6 @@ class Spill:
         spared = [(prefix, n_spared(prefix.tokens, prompt)) for prefix in fitting]
         worth = [(prefix, n) for prefix, n in spared if n - n_held >= LEAST_SPILLED and LEAST_SHARE * n >= len(prefix.tokens)]
         return max(worth, key=itemgetter(1), default=None)
+
+    def _n_bytes(self) -> int:
+        return sum(len(prefix.state) for prefix in self._prefixes.values())

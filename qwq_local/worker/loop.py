@@ -104,6 +104,8 @@ class EngineLoop(Generic[Ticket]):
             self._backend.rearm()
             if self._orders.empty() and not self._engine.is_idle:
                 return True
+            if self._orders.empty():
+                self._engine.audit()
             order = self._orders.get()
             if order is None:
                 self._orders.put(None)  # so that _die ends too, should the ending itself fail

@@ -14,13 +14,14 @@ from typing import Final
 from qwq_local.backend import Rope
 from qwq_local.engine.engine import Engine
 from qwq_local.engine.request import Finished, Request
-from qwq_local.engine.snapshot import ProcessState, ProcessStatus, Snapshot
+from qwq_local.engine.snapshot import Snapshot
 from qwq_local.errors import ContextLengthError, LoadError, ModelClosedError
 from qwq_local.worker.backoff import Backoff
 from qwq_local.worker.child import ChildProcess
 from qwq_local.worker.ledger import Ledger
 from qwq_local.worker.loop import MakeEngine
 from qwq_local.worker.messages import AnswerNow, Cancel, FromChild, Load, Loaded, Preread, Progress, Refused, StartBackend, Told
+from qwq_local.worker.status import ProcessState, ProcessStatus
 from qwq_local.worker.worker import Stream
 
 BACKOFF_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
