@@ -18,7 +18,7 @@ from qwq_local.engine.scheduler import Batch, Job, Scheduler, Share
 from qwq_local.engine.shelf import PrefixShelf
 from qwq_local.engine.snapshot import Counters, Snapshot
 from qwq_local.engine.thinking import ThinkMarkers
-from qwq_local.errors import ContextLengthError, DecodeError, QwqError
+from qwq_local.errors import DecodeError, QwqError
 
 JobEvent = tuple[int, Event]
 
@@ -68,20 +68,18 @@ class Engine:
         """Whether all that is done could as well be done later."""
         return not self._jobs and bool(self._ahead)
 
-    def require_room(self, request: Request) -> None:
-        """Raise ContextLengthError where a prompt leaves no room for an answer; callable from any thread."""
-        n_ctx = self._room(max(request.n_ctx, request.n_ctx_yarn))
-        if len(request.prompt) >= n_ctx:
-            raise ContextLengthError(len(request.prompt), n_ctx)
+    @property
+    def n_room(self) -> int:
+        """Tokens that prompt and answer of a request may fill together; callable from any thread."""
+        return min(self._backend.n_ctx, self._backend.n_cells)
 
     def submit(self, request: Request) -> int:
         """Queue a request and return its id. Raises ContextLengthError, and ConstraintError where nothing can fit its constraint."""
-        self.require_room(request)
+        limit = request.room_for_answer(self.n_room)
         sampler = self._backend.new_sampler(request.sampling, request.seed, request.constraint)
-        limit = self._room(max(request.n_ctx, request.n_ctx_yarn)) - len(request.prompt)
         draft = Draft(request, min(limit, request.max_tokens or limit), sampler, self._backend.vocabulary, self._think)
         tokens = [*request.prompt, *draft.take_tokens()]
-        job = Job(next(self._ids), request, draft, self._clock(), self._room(request.n_ctx), request.rope, tokens)
+        job = Job(next(self._ids), request, draft, self._clock(), min(request.n_ctx, self.n_room), request.rope, tokens)
         self._jobs[job.id] = job
         self._scheduler.wait(job)
         return job.id
@@ -215,11 +213,8 @@ class Engine:
         """Go on under YaRN, where there is room for more: everything is read again."""
         if job.id in self._scheduler.running:
             self._scheduler.set_aside(job)
-        job.rope, job.n_ctx = "yarn", self._room(job.request.n_ctx_yarn)
+        job.rope, job.n_ctx = "yarn", min(job.request.n_ctx_yarn, self.n_room)
         return job.id, RopeSwitched("yarn")
-
-    def _room(self, n_ctx: int) -> int:
-        return min(n_ctx, self._backend.n_ctx, self._backend.n_cells)
 
     def _finish(self, job: Job, reason: FinishReason) -> list[JobEvent]:
         job.draft.close()

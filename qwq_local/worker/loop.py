@@ -26,7 +26,7 @@ class EngineLoop(Generic[Ticket]):
     """Runs an engine on `backend` in a thread, until `close`, which frees the backend as well.
 
     In that thread `deliver` is told what came of each step, and `on_death` that it ends by an error, after every request was told; what
-    is handed in later fails with that error.
+    is handed in later fails with that error. Prompt and answer of a request may fill `n_room` tokens together.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class EngineLoop(Generic[Ticket]):
         self._deliver = deliver
         self._on_death = on_death
         self._engine = make_engine(backend)
+        self.n_room = self._engine.n_room
         self._snapshot = self._engine.snapshot()
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._jobs: dict[Ticket, int] = {}
@@ -52,7 +53,7 @@ class EngineLoop(Generic[Ticket]):
 
     def enter(self, ticket: Ticket, request: Request) -> None:
         """Hand in a request, without waiting. Raises ContextLengthError, and DecodeError once the model is closed."""
-        self._engine.require_room(request)
+        request.room_for_answer(self.n_room)
         with self._closing:
             if self._is_closed:
                 raise ModelClosedError("The model is closed.", hint="Load it again.")

@@ -124,7 +124,7 @@ class _Host:
         start, make_engine = pickle.loads(what)  # noqa: S301 - from our own parent
         backend: Backend = start(lambda share: self._channel.send(Loading(share)))
         self._loop = EngineLoop(backend, self._deliver, make_engine, _die)
-        return Loaded(min(backend.n_ctx, backend.n_cells), self._loop.snapshot())
+        return Loaded(self._loop.n_room, self._loop.snapshot())
 
     def _pass_on(self, order: Order) -> None:
         assert self._loop, "nothing is ordered before the model is loaded"

@@ -15,7 +15,7 @@ from qwq_local.backend import Rope
 from qwq_local.engine.engine import Engine
 from qwq_local.engine.request import Finished, Request
 from qwq_local.engine.snapshot import Snapshot
-from qwq_local.errors import ContextLengthError, LoadError, ModelClosedError
+from qwq_local.errors import LoadError, ModelClosedError
 from qwq_local.worker.backoff import Backoff
 from qwq_local.worker.child import ChildProcess
 from qwq_local.worker.client import Stream
@@ -83,9 +83,7 @@ class Supervisor:
 
     def submit(self, request: Request) -> Stream:
         """Hand in a request, without waiting. Raises ContextLengthError, and DecodeError once it is closed."""
-        n_ctx = min(max(request.n_ctx, request.n_ctx_yarn), self._n_room)
-        if len(request.prompt) >= n_ctx:
-            raise ContextLengthError(len(request.prompt), n_ctx)
+        request.room_for_answer(self._n_room)
         stream = Stream(self)
         self._note(partial(self._on_submit, stream, request))
         return stream
