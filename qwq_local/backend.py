@@ -11,23 +11,8 @@ from qwq_local.settings import Sampling
 Rope = Literal["native", "yarn"]
 
 
-DeviceKind = Literal["cpu", "gpu", "igpu", "accel"]
-"""`igpu` shares the RAM; `accel` helps the CPU and holds nothing (ggml/include/ggml-backend.h, `enum ggml_backend_dev_type`)."""
-
-
 class InterruptedDecodeError(Exception):
     """A decode was ended by `Backend.interrupt`; what it had read may be kept in part."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceMemory:
-    """A device that can hold a part of a model, and its memory now."""
-
-    name: str
-    description: str
-    kind: DeviceKind
-    total_bytes: int
-    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
