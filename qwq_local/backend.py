@@ -126,7 +126,7 @@ class Backend(Protocol):
         ...
 
     def use_rope(self, rope: Rope) -> None:
-        """Switch the position scaling, which empties every sequence."""
+        """Switch the position scaling, which empties every sequence. Raises LoadError, and is of no more use then."""
         ...
 
     def decode(self, batch: Sequence[BatchToken]) -> None:
@@ -150,7 +150,10 @@ class Backend(Protocol):
         ...
 
     def save(self, sequence: int) -> bytes:
-        """What the cache holds of a sequence, for `restore` into a context of the same model, KV type and scaling."""
+        """What the cache holds of a sequence, for `restore` into a context of the same model, KV type and scaling.
+
+        Raises DecodeError where it cannot be had, and MemoryError.
+        """
         ...
 
     def restore(self, sequence: int, state: bytes) -> None:

@@ -15,6 +15,7 @@ from qwq_local.backend import BatchToken, Rope
 from qwq_local.engine.cache import KvCache
 from qwq_local.engine.prefix import SavedPrefix, common_prefix
 from qwq_local.engine.shelf import PrefixShelf
+from qwq_local.errors import DecodeError
 from tests.fakes import FakeBackend
 
 N_CELLS = 120
@@ -251,6 +252,35 @@ def test_another_chat_does_not_use_up_what_was_spilled() -> None:
         cache.use_rope(rope)
     assert read(cache, backend, other)[1] == 50
     assert read(cache, backend, [*chat, 7])[1] == 150
+
+
+@pytest.mark.parametrize("error", [DecodeError("nothing was saved"), MemoryError()])
+def test_what_cannot_be_saved_is_read_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> bytes:
+        raise error
+
+    cache, backend = cache_of(n_cells=40, spill_bytes=10_000)
+    monkeypatch.setattr(backend, "save", fail)
+    cache.retire(read(cache, backend, CHAT)[0])
+    assert list(cache.saved(10_000)) == []
+    cache.retire(read(cache, backend, [9, *CHAT[1:]])[0])
+    assert read(cache, backend, CHAT)[1] == 0
+
+
+@pytest.mark.parametrize("error", [DecodeError("another kind"), MemoryError()])
+def test_what_cannot_be_restored_is_read_again_and_forgotten(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, backend = cache_of(spill_bytes=10_000)
+    cache.take([SavedPrefix("native", tuple(CHAT), b"worthless")])
+    tries: list[int] = []
+
+    def fail(sequence: int, _: bytes) -> None:
+        tries.append(sequence)
+        raise error
+
+    monkeypatch.setattr(backend, "restore", fail)
+    cache.retire(read(cache, backend, CHAT)[0], 0)
+    assert read(cache, backend, CHAT)[1] == 0
+    assert len(tries) == 1
 
 
 def test_a_few_common_tokens_bring_nothing_back() -> None:

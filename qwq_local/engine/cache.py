@@ -132,9 +132,9 @@ class KvCache:
         """What is worth keeping beyond this context's life, the most lately used first, up to so many bytes."""
         for i, held in reversed(self._idle.items()):
             size_bytes = self._backend.state_bytes(i)
-            if len(held.tokens) >= LEAST_SPILLED and size_bytes <= most_bytes:
+            if len(held.tokens) >= LEAST_SPILLED and size_bytes <= most_bytes and (saved := self._save(i, held)):
                 most_bytes -= size_bytes
-                yield SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(i))
+                yield saved
         for prefix in self._spill:
             if len(prefix.state) <= most_bytes:
                 most_bytes -= len(prefix.state)
@@ -173,7 +173,7 @@ class KvCache:
         sequence, held = self._open_empty()
         try:
             self._backend.restore(sequence, prefix.state)
-        except DecodeError:  # a state that llama.cpp does not take is worth nothing: its tokens are read instead
+        except (DecodeError, MemoryError):  # a state that llama.cpp does not take is worth nothing: its tokens are read instead
             self._spill.forget(prefix)
             self._drop(sequence, self._live.pop(sequence))
             return None
@@ -215,9 +215,16 @@ class KvCache:
     def _evict(self) -> None:
         """Let the least lately used idle sequence go."""
         sequence, held = self._idle.popitem(last=False)
-        if self._spill.takes(len(held.tokens), self._backend.state_bytes(sequence)):
-            self._spill.put(SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(sequence)))
+        if self._spill.takes(len(held.tokens), self._backend.state_bytes(sequence)) and (saved := self._save(sequence, held)):
+            self._spill.put(saved)
         self._drop(sequence, held)
+
+    def _save(self, sequence: int, held: _Held) -> SavedPrefix | None:
+        """A sequence as it is; None where that cannot be had, and its tokens will be read again."""
+        try:
+            return SavedPrefix(self._backend.rope, tuple(held.tokens), self._backend.save(sequence))
+        except (DecodeError, MemoryError):
+            return None
 
     def _drop(self, sequence: int, held: _Held) -> None:
         self._cut(sequence, held, 0)
