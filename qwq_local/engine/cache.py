@@ -119,9 +119,8 @@ class KvCache:
 
     def audit(self) -> None:
         """Assert that the books agree with each other: on sequences, on cells and who shares them, and on the budget."""
-        assert sorted([*self._free, *self._live, *self._idle]) == [*range(self._backend.n_sequences)], (
-            "a sequence is lost, or is two things"
-        )
+        sequences = sorted([*self._free, *self._live, *self._idle])
+        assert sequences == [*range(self._backend.n_sequences)], "a sequence is lost, or is two things"
         cells = [held.cells for _, held in self._sequences()]
         n_held, n_distinct = sum(map(len, cells)), len(set(chain.from_iterable(cells)))
         assert (self._n_used, self._sharers.total()) == (n_distinct, n_held - n_distinct), "cells are miscounted"

@@ -155,7 +155,7 @@ class Engine:
         return self._settle() or self._read(self._schedule())
 
     def _settle(self) -> list[JobEvent]:
-        """Deal with those whose thought was closed at once, where these tokens were all that they may have, or outgrew the context."""
+        """Deal with those who wait, and to whom tokens were given meanwhile that were their last, or outgrew their context."""
         settled = [job for job in self._scheduler.waiting if job.draft.ended or job.n_tokens >= job.n_ctx]
         return [event for job in settled for event in self._continue(job)]
 

@@ -108,9 +108,9 @@ class EngineLoop(Generic[Ticket]):
         while True:
             # Rearmed before looking: an interrupt that comes later belongs to an order that is still to be read.
             self._backend.rearm()
-            if self._orders.empty() and not self._engine.is_idle:
-                return True
             if self._orders.empty():
+                if not self._engine.is_idle:
+                    return True
                 self._engine.audit()
             order = self._orders.get()
             if order is None:
