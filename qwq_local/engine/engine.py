@@ -143,7 +143,6 @@ class Engine:
             set_aside=self._scheduler.n_set_aside,
             decode_tokens_per_second=counters.decode_tokens_per_second,
             prefill_tokens_per_second=counters.prefill_tokens_per_second,
-            mean_first_token_seconds=counters.mean_first_token_seconds,
         )
 
     def step(self) -> list[JobEvent]:
@@ -194,7 +193,6 @@ class Engine:
             return []
         if job.first_token_at is None:
             job.first_token_at = self._clock()
-            self._counters.note_first_token(job.first_token_at - job.submitted_at)
         try:
             job.draft.draw(share.draws_at)
         except QwqError as error:

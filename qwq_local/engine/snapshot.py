@@ -11,7 +11,7 @@ from qwq_local.backend import Rope
 from qwq_local.engine.request import FinishReason, Usage
 
 REMEMBERED: Final = 64
-"""Steps and first tokens that the rates are taken from."""
+"""Steps that the rates are taken from."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class Snapshot:
     set_aside: int
     decode_tokens_per_second: float
     prefill_tokens_per_second: float
-    mean_first_token_seconds: float
 
 
 class Counters:
@@ -50,7 +49,6 @@ class Counters:
         self.prompt_tokens = self.completion_tokens = self.reasoning_tokens = self.cached_prompt_tokens = 0
         self._decoded: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
         self._prefilled: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
-        self._first_tokens: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
     def decode_tokens_per_second(self) -> float:
@@ -62,21 +60,12 @@ class Counters:
         """Over the last steps in which prompts were read."""
         return _rate(self._prefilled)
 
-    @property
-    def mean_first_token_seconds(self) -> float:
-        """How long the last requests waited for their first token."""
-        return sum(self._first_tokens) / len(self._first_tokens) if self._first_tokens else 0.0
-
     def note_batch(self, n_tokens: int, n_drawn: int, seconds: float) -> None:
         """A batch was read in so many seconds; after `n_drawn` of its tokens one was drawn."""
         if n_tokens > 2 * n_drawn:
             self._prefilled.append((n_tokens, seconds))
         else:
             self._decoded.append((n_drawn, seconds))
-
-    def note_first_token(self, seconds: float) -> None:
-        """A request got its first token so long after it came."""
-        self._first_tokens.append(seconds)
 
     def note_end(self, reason: FinishReason, usage: Usage) -> None:
         """A request has ended."""
