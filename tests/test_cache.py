@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from qwq_local.backend import BatchToken, Rope
 from qwq_local.engine.cache import KvCache
 from qwq_local.engine.prefix import SavedPrefix, common_prefix
-from qwq_local.engine.shelf import PrefixShelf
+from qwq_local.engine.shelf import PrefixShelf, _content
 from qwq_local.errors import DecodeError
 from tests.fakes import FakeBackend
 
@@ -208,6 +208,22 @@ def test_a_damaged_file_is_no_prefix_and_goes(prefix: SavedPrefix, data: st.Data
     assert read_again in ([], [prefix], [replace(prefix, rope=prefix.rope)])
     if not read_again:
         assert list(shelf.folder.iterdir()) == []
+
+
+def test_a_file_whose_writing_was_cut_short_costs_its_prefix_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = PrefixShelf(tmp_path, 10_000)
+    whole, cut = (SavedPrefix("native", (i,), bytes(1_000)) for i in range(2))
+    shelf.write([whole])
+
+    def content(prefix: SavedPrefix) -> Iterator[bytes]:
+        yield from (line[:500] for line in _content(prefix))
+        raise OSError("no space left")
+
+    monkeypatch.setattr("qwq_local.engine.shelf._content", content)
+    with pytest.raises(OSError, match="no space left"):
+        shelf.write([cut])
+    assert shelf.read(10_000) == [whole]
+    assert len(list(tmp_path.iterdir())) == 1, "nothing is left of it"
 
 
 def test_the_shelf_lets_the_oldest_go_and_no_other(tmp_path: Path) -> None:

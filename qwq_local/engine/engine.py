@@ -77,7 +77,7 @@ class Engine:
         """Queue a request and return its id. Raises ContextLengthError, and ConstraintError where nothing can fit its constraint."""
         limit = request.room_for_answer(self.n_room)
         sampler = self._backend.new_sampler(request.sampling, request.seed, request.constraint)
-        draft = Draft(request, min(limit, request.max_tokens or limit), sampler, self._backend.vocabulary, self._think)
+        draft = Draft(request, limit, sampler, self._backend.vocabulary, self._think)
         tokens = [*request.prompt, *draft.take_tokens()]
         job = Job(next(self._ids), request, draft, self._clock(), min(request.n_ctx, self.n_room), request.rope, tokens)
         self._jobs[job.id] = job

@@ -43,11 +43,12 @@ class Request:
     is_raw: bool = False
 
     def room_for_answer(self, n_room: int) -> int:
-        """Tokens that the answer may have, where there is room for `n_room` and its prompt is among them. Raises ContextLengthError."""
+        """Tokens that its answer may have, where `n_room` are all that it can fill with its prompt. Raises ContextLengthError."""
         n_ctx = min(max(self.n_ctx, self.n_ctx_yarn), n_room)
         if len(self.prompt) >= n_ctx:
             raise ContextLengthError(len(self.prompt), n_ctx)
-        return n_ctx - len(self.prompt)
+        room = n_ctx - len(self.prompt)
+        return min(room, self.max_tokens or room)
 
 
 @dataclass(frozen=True)
