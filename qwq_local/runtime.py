@@ -14,11 +14,12 @@ from typing import Self, Unpack
 from qwq_local.answering import AnswerStream, Gathered, Reply, ToolCall
 from qwq_local.asking import AnswerOptions, Choices, Reach, Tools, make_request
 from qwq_local.backend import Rope
-from qwq_local.engine import Answering, Event, Failed, Finished, ProcessStatus, Request, Snapshot, Thinking
+from qwq_local.engine import Answering, Event, Failed, Finished, Request, Snapshot, Thinking
 from qwq_local.errors import DecodeError, EmptyPromptError, ModelClosedError, PromptError, SettingsError, TemplateError
 from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
 from qwq_local.settings import N_PARALLEL, KvType, LoadSettings, RopeWish
+from qwq_local.worker import ProcessStatus
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking", "ToolCall"]
 

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.configuration import find_folders
 from qwq_local.errors import LoadError
 from qwq_local.llama import CpuMeter, cpu_build, list_devices
 from qwq_local.machine import hardware, measured, nvidia
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import Machine, rate_name
 from qwq_local.machine.measured import Measurements, Work
 from qwq_local.plan.plan import KV_TYPES, Candidate, Offer, PlanWish

@@ -8,9 +8,9 @@ from typing import Any
 import psutil
 import pytest
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.machine import cgroup, hardware, nvidia
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import GIB
 
 CARD = nvidia.Card("NVIDIA GeForce RTX 3090", 24 * GIB, 23 * GIB, 936e9)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from qwq_local import survey
-from qwq_local.backend import DeviceMemory
 from qwq_local.errors import LoadError
 from qwq_local.machine import measured
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import GIB, Machine
 from qwq_local.machine.measured import Measurements
 from qwq_local.offers import offer_to_pull

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from qwq_local.backend import DeviceKind, DeviceMemory
 from qwq_local.errors import LoadError
 from qwq_local.llama._library import library
+from qwq_local.machine.device import DeviceKind, DeviceMemory
 
 KINDS: Final[tuple[DeviceKind, ...]] = ("cpu", "gpu", "igpu", "accel")
 """`enum ggml_backend_dev_type`, in its order."""

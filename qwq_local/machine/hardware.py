@@ -12,9 +12,9 @@ from typing import Final, TypeVar
 
 import psutil
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.machine import cgroup, nvidia
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH, apple_bandwidth, card_bandwidth, typical_vram_bandwidth
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import Gpu, Machine, helpful
 from qwq_local.quants import F32
 
