@@ -88,7 +88,7 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
     else:
         file, local = find(name), find_local(name)
         require_context(file, settings)
-        offer = offer_of_file(local.paths, local.quantization, file.name, file.longest_ctx)
+        offer = offer_of_file(local.paths, local.quantization, file.name)
         candidate = fit(machine, offer, wish, force=settings.force)
     shares = shares_by_device(machine, candidate.placement, devices)
     return LoadPlan(file, candidate.placement, shares, wish.n_sequences, _notice(candidate, wish), expect(candidate, machine, cpu))

@@ -1,8 +1,8 @@
-"""This machine: what there is, how fast its CPU was measured to be, and what answers taught about predicted speed."""
+"""This machine: what there is, how fast its CPU was measured to be, what answers taught about predicted speed, and so the plan for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from qwq_local.llama import CpuMeter, cpu_build, list_devices
 from qwq_local.machine import hardware, measured, nvidia
 from qwq_local.machine.machine import Machine, rate_name
 from qwq_local.machine.measured import Measurements, Work
-from qwq_local.plan.plan import KV_TYPES, Candidate, Offer, PlanWish
+from qwq_local.plan.plan import KV_TYPES, Candidate, Offer, Plan, PlanWish, make_plan
 from qwq_local.plan.speed import host_work, tokens_per_second
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
@@ -52,13 +52,17 @@ def see_devices() -> tuple[tuple[DeviceMemory, ...], tuple[str, ...]]:
         return (), (f"llama.cpp cannot say which devices it has: {error}",)
 
 
+def plan_here(offers: Sequence[Offer], wish: PlanWish) -> Plan:
+    """The plan for this machine."""
+    return make_plan(this_machine(offers, wish), offers, wish)
+
+
 def this_machine(
     offers: Iterable[Offer], wish: PlanWish, devices: Sequence[DeviceMemory] | None = None, cards: nvidia.Report | None = None
-) -> tuple[Machine, Mapping[str, float]]:
-    """This machine and its corrections of predicted speed, by `Placement.kind`.
+) -> Machine:
+    """This machine, whose CPU is measured where it is not known yet how fast it works through the offers.
 
-    How fast its CPU would work through the offers is measured where that is not known yet. `devices` are by default those that llama.cpp
-    sees, and `cards` what NVIDIA's driver says.
+    `devices` are by default those that llama.cpp sees, and `cards` what NVIDIA's driver says.
     """
     notes: tuple[str, ...] = ()
     if devices is None:
@@ -66,7 +70,7 @@ def this_machine(
     types = {F32, *(tensor_type for offer in offers for tensor_type in offer.types.values())}
     kept, missing = _measured({*(WEIGHT_TYPES & types), *(MEASURED_CACHES & {*([wish.kv_type] if wish.kv_type else KV_TYPES)})})
     machine = hardware.find_machine(devices, kept.cpu_rates, find_folders().models, cpu=hardware.cpu_name(), cards=cards)
-    return replace(machine, notes=(*notes, *missing, *machine.notes)), kept.corrections
+    return replace(machine, corrections=kept.corrections, notes=(*notes, *missing, *machine.notes))
 
 
 def known_machine(devices: Sequence[DeviceMemory]) -> tuple[Machine, str]:

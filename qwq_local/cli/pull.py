@@ -45,13 +45,11 @@ def command(quantization: str | None, repository: str | None, revision: str, *, 
 
 def choose() -> str:
     """The quantization that suits this machine. Raises SettingsError where none does."""
-    from qwq_local.offers import offers_here, wish_for
-    from qwq_local.plan.plan import make_plan
-    from qwq_local.survey import this_machine
+    from qwq_local.offers import offers_here
+    from qwq_local.plan.plan import PlanWish
+    from qwq_local.survey import plan_here
 
-    offers, wish = offers_here(), wish_for(None, None, None)
-    machine, corrections = this_machine(offers, wish)
-    chosen = make_plan(machine, offers, wish, corrections).chosen
+    chosen = plan_here(offers_here(), PlanWish()).chosen
     if chosen is None:
         raise SettingsError(
             f"No quantization of {card.NAME} fits this machine.", hint="qwq plan says why. To pull one nevertheless, name it."

@@ -49,28 +49,24 @@ def facts_of(model: LocalModel, headers: list[GgufHeader]) -> dict[str, Any]:
         "record": asdict(record) if record else None,
         "parameters": sum(_elements(tensor.shape) for header in headers for tensor in header.tensors),
         "tensors": _by_type(headers),
-        "here": on_this_machine(model, headers),
+        "here": on_this_machine(model),
         "metadata": {key: _plain(value) for key, value in headers[0].metadata.items()},
     }
 
 
-def on_this_machine(model: LocalModel, headers: list[GgufHeader]) -> dict[str, Any] | None:
+def on_this_machine(model: LocalModel) -> dict[str, Any] | None:
     """The model's row of `qwq plan --json`; None for one that QwQ's engine does not run."""
     from qwq_local.cli.planning import candidate_json
     from qwq_local.errors import WrongArchitectureError
-    from qwq_local.models.store import describe
-    from qwq_local.offers import offer_of_file, wish_for
-    from qwq_local.plan.plan import make_plan
-    from qwq_local.survey import this_machine
+    from qwq_local.offers import offer_of_file
+    from qwq_local.plan.plan import PlanWish
+    from qwq_local.survey import plan_here
 
     try:
-        file = describe(headers[0], model.name)
+        offer = offer_of_file(model.paths, model.quantization, model.name)
     except WrongArchitectureError:
         return None
-    offer = offer_of_file(model.paths, model.quantization, model.name, file.longest_ctx)
-    wish = wish_for(None, None, None)
-    machine, corrections = this_machine([offer], wish)
-    plan = make_plan(machine, [offer], wish, corrections)
+    plan = plan_here([offer], PlanWish())
     return candidate_json(plan.candidates[0], plan)
 
 

@@ -56,6 +56,7 @@ class Machine:
     """What there is to run on; `notes` are things that its user should know.
 
     `ram_bandwidth` is in bytes a second, and so are the `cpu_rates` by `rate_name`: how fast the CPU works through weights and caches.
+    `corrections` are what answers here taught: measured / predicted speed, by `Placement.kind`.
     """
 
     gpus: tuple[Gpu, ...]
@@ -63,6 +64,7 @@ class Machine:
     ram_available_bytes: int
     ram_bandwidth: float
     cpu_rates: Mapping[str, float] = field(default_factory=dict)
+    corrections: Mapping[str, float] = field(default_factory=dict)
     cores: int | None = None
     disk_free_bytes: int | None = None
     notes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from qwq_local.plan.plan import (
     SPILLED,
     TOO_LARGE,
     TOO_SMALL,
+    UNKNOWN_LOSS,
     WHOLE,
     WHOLE_3_BITS,
     WHOLE_3_BITS_SHORTER,
@@ -48,7 +49,7 @@ def why_not_fitting(candidate: Candidate) -> str:
 
 
 def _loss(candidate: Candidate) -> str:
-    return f"{candidate.offer.loss:.4f}" if candidate.offer.loss < float("inf") else "unknown"
+    return f"{candidate.offer.loss:.4f}" if candidate.offer.loss < UNKNOWN_LOSS else "unknown"
 
 
 def _layers(candidate: Candidate) -> str:
