@@ -31,6 +31,11 @@ def usable_cores() -> int:
     return max(1, min(allowed, quota, psutil.cpu_count(logical=False) or allowed))
 
 
+def installed_ram_bytes() -> int:
+    """Bytes of RAM, whoever may use them."""
+    return int(psutil.virtual_memory().total)
+
+
 def ram_bytes() -> tuple[int, int]:
     """Total and available bytes of RAM, as far as this process may use them. Raises OSError where the system does not tell."""
     found = psutil.virtual_memory()
@@ -44,6 +49,11 @@ def disk_free_bytes(folder: Path) -> int:
     """Free bytes where `folder` is or would be made. Raises OSError."""
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     return shutil.disk_usage(existing).free
+
+
+def mount_points() -> list[Path]:
+    """Where disks are to be found."""
+    return [Path(partition.mountpoint) for partition in psutil.disk_partitions()]
 
 
 def cpu_name() -> str:
