@@ -60,7 +60,7 @@ def machine_of(vram_gib: tuple[float, ...], ram_gib: float) -> Machine:
 
 def unified_machine(size_gib: float) -> Machine:
     share = working_set_bytes(int(size_gib * GIB))
-    return Machine((Gpu("MTL0", "chip", share, share, 400e9, True, True),), int(size_gib * GIB), int(size_gib * GIB), 400e9)
+    return Machine((Gpu("MTL0", "chip", share, share, 400e9, shares_ram=True),), int(size_gib * GIB), int(size_gib * GIB), 400e9)
 
 
 sizes = st.floats(2.0, 16.0)

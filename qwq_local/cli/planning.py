@@ -16,6 +16,7 @@ from qwq_local import card
 from qwq_local.cli.terminal import has_colour
 from qwq_local.machine import nvidia
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
+from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish
 from qwq_local.plan.reasons import gib, why
 
@@ -158,7 +159,7 @@ class _Page:
     def _bars(self, candidate: Candidate) -> list[str]:
         host, *on_gpus = candidate.memory
         machine = self._plan.machine
-        rows: list[tuple[str, Any, int]] = [
+        rows = [
             *((gpu.name, part, gpu.free_bytes) for gpu, part in zip(machine.gpus, on_gpus, strict=True) if part.total_bytes),
             ("RAM", host, machine.ram_available_bytes),
         ]
@@ -167,7 +168,7 @@ class _Page:
             for name, part, room in rows
         ]
 
-    def _bar(self, part: Any, room_bytes: int) -> str:  # noqa: ANN401 - a DeviceBytes
+    def _bar(self, part: DeviceBytes, room_bytes: int) -> str:
         bar, used = "", 0
         done_bytes = 0
         for size_bytes, (_, block, letter, colour) in zip(_sizes(part), PARTS, strict=True):
@@ -206,11 +207,11 @@ class _Page:
         return click.style(text, **style) if self._has_colour else text
 
 
-def _sizes(part: Any) -> tuple[int, int, int]:  # noqa: ANN401 - a DeviceBytes
+def _sizes(part: DeviceBytes) -> tuple[int, int, int]:
     return part.weights_bytes, part.kv_bytes, part.compute_bytes
 
 
-def _parts(part: Any) -> str:  # noqa: ANN401 - a DeviceBytes
+def _parts(part: DeviceBytes) -> str:
     named = zip(PARTS, _sizes(part), strict=True)
     return ", ".join(f"{name} {gib(size_bytes)}" for (name, *_), size_bytes in named if size_bytes)
 

@@ -63,7 +63,7 @@ def fetch(quantization: str, repositories: list[str], revision: str, *, is_offli
     from qwq_local.cli.terminal import notice
     from qwq_local.cli.transfer import TransferBar
     from qwq_local.configuration import find_folders
-    from qwq_local.models.download import Listener, Progress, pull
+    from qwq_local.models.download import Listener, PullProgress, pull
     from qwq_local.models.hub import Hub
 
     hub = Hub(is_offline=is_offline)
@@ -71,7 +71,7 @@ def fetch(quantization: str, repositories: list[str], revision: str, *, is_offli
     notice(f"{files[0].repository} at {files[0].revision[:7]}: {sum(file.size_bytes for file in files) / 1e9:.1f} GB")
     bar = TransferBar(time.monotonic())
 
-    def show(progress: Progress) -> None:
+    def show(progress: PullProgress) -> None:
         bar.update(progress.stage, progress.done_bytes, progress.total_bytes, time.monotonic())
 
     def say(text: str) -> None:

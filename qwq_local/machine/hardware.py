@@ -8,20 +8,17 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import psutil
 
 from qwq_local.backend import DeviceMemory
 from qwq_local.machine import cgroup, nvidia
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH, apple_bandwidth, card_bandwidth, typical_vram_bandwidth
-from qwq_local.machine.machine import Gpu, Machine, helpful
+from qwq_local.machine.machine import METAL, Gpu, Machine, helpful
 from qwq_local.quants import F32
 
 Answer = TypeVar("Answer")
-
-METAL: Final = "MTL"
-"""How llama.cpp begins the names of Apple's devices (ggml/src/ggml-metal)."""
 
 
 def usable_cores() -> int:
@@ -106,7 +103,6 @@ def find_gpus(devices: Sequence[DeviceMemory], cards: nvidia.Report, cpu: str) -
             free_bytes=device.free_bytes,
             bandwidth=_gpu_bandwidth(device, cards, cpu),
             shares_ram=device.kind == "igpu" or device.name.startswith(METAL),
-            is_metal=device.name.startswith(METAL),
         )
         for device in wanted
     )

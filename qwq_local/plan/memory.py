@@ -27,6 +27,8 @@ from qwq_local.settings import MAX_SEQUENCES, KvType
 HOST: Final = "CPU"
 CELL_PADDING: Final = 256
 """Tokens to a whole number of which a context is rounded up (`llama_context` in src/llama-context.cpp)."""
+N_BATCH: Final = 512
+"""Tokens of a batch, all computed at once: as many as llama.cpp takes by itself (`n_ubatch`, `llama_context_default_params`)."""
 ENOUGH_LAYERS: Final = 3
 """Layers in a row on one device after which another adds nothing to its compute buffer: each gives back what it took."""
 
@@ -70,8 +72,8 @@ class ContextWish:
     n_ctx: int
     kv_type: KvType = "f16"
     n_sequences: int = 1
-    n_batch: int = 512
-    n_ubatch: int = 512
+    n_batch: int = N_BATCH
+    n_ubatch: int = N_BATCH
     flash_attention: bool = True
     n_outputs: int | None = None
 
