@@ -98,7 +98,7 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
 def _notice(candidate: Candidate, wish: PlanWish) -> str:
     """What the plan took away for want of memory."""
     placement, wanted = candidate.placement, contexts(candidate.offer, wish)[0]
-    if placement.n_ctx == wanted and (wish.kv_type or placement.kv_type == "f16"):
+    if placement.n_ctx == wanted and placement.kv_type == wish.kv_types[0]:
         return ""
     return (
         f"{candidate.offer.name} runs with {placement.n_ctx:,} tokens of context in a {placement.kv_type} cache, "

@@ -15,7 +15,7 @@ from qwq_local.llama import CpuMeter, cpu_build, list_devices
 from qwq_local.machine import hardware, measured, nvidia
 from qwq_local.machine.machine import Machine, rate_name
 from qwq_local.machine.measured import Measurements, Work
-from qwq_local.plan.plan import KV_TYPES, Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.plan.plan import Candidate, Offer, Plan, PlanWish, make_plan
 from qwq_local.plan.speed import host_work, tokens_per_second
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
@@ -68,7 +68,7 @@ def this_machine(
     if devices is None:
         devices, notes = see_devices()
     types = {F32, *(tensor_type for offer in offers for tensor_type in offer.types.values())}
-    kept, missing = _measured({*(WEIGHT_TYPES & types), *(MEASURED_CACHES & {*([wish.kv_type] if wish.kv_type else KV_TYPES)})})
+    kept, missing = _measured({*(WEIGHT_TYPES & types), *MEASURED_CACHES.intersection(wish.kv_types)})
     machine = hardware.find_machine(devices, kept.cpu_rates, find_folders().models, cpu=hardware.cpu_name(), cards=cards)
     return replace(machine, corrections=kept.corrections, notes=(*notes, *missing, *machine.notes))
 

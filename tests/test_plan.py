@@ -381,6 +381,7 @@ def test_bandwidths_that_are_known() -> None:
 
 def test_every_quantization_has_its_quality_and_more_bits_lose_less() -> None:
     assert MEAN_KLD.keys() == QUANTIZATIONS.keys()
+    assert list(MEAN_KLD.values()) == sorted(MEAN_KLD.values())
     losses = [MEAN_KLD[quant] for quant in OFFERED]
     assert losses == sorted(losses)
     sizes = [offer_to_pull(quant).file_bytes for quant in OFFERED]

@@ -74,18 +74,8 @@ def fetch(quantization: str, repositories: list[str], revision: str, *, is_offli
     def show(progress: PullProgress) -> None:
         bar.update(progress.stage, progress.done_bytes, progress.total_bytes, time.monotonic())
 
-    def say(text: str) -> None:
-        bar.clear()
-        notice(f"notice: {text}")
-
-    try:
-        return pull(hub, files, find_folders().models, Listener(show, say))
-    except KeyboardInterrupt:
-        bar.clear()
-        notice("interrupted: the same command goes on from here")
-        raise
-    finally:
-        bar.clear()
+    with bar.resumable():
+        return pull(hub, files, find_folders().models, Listener(show, bar.say))
 
 
 def tell(path: Path, *, as_json: bool) -> None:

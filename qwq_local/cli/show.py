@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,7 +48,7 @@ def facts_of(model: LocalModel, headers: list[GgufHeader]) -> dict[str, Any]:
         "files": [str(path) for path in model.paths],
         "file_bytes": model.file_bytes,
         "record": asdict(record) if record else None,
-        "parameters": sum(_elements(tensor.shape) for header in headers for tensor in header.tensors),
+        "parameters": sum(prod(tensor.shape) for header in headers for tensor in header.tensors),
         "tensors": _by_type(headers),
         "here": on_this_machine(model),
         "metadata": {key: _plain(value) for key, value in headers[0].metadata.items()},
@@ -97,12 +98,6 @@ def _by_type(headers: list[GgufHeader]) -> dict[str, dict[str, int]]:
         row["tensors"] += 1
         row["bytes"] += tensor.size_bytes
     return dict(sorted(rows.items(), key=lambda item: -item[1]["bytes"]))
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    from math import prod
-
-    return prod(shape)
 
 
 def _plain(value: Value) -> object:

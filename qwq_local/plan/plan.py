@@ -87,6 +87,11 @@ class PlanWish:
     n_gpu_layers: int | None = None
     n_sequences: int = N_PARALLEL + N_IDLE
 
+    @property
+    def kv_types(self) -> tuple[KvType, ...]:
+        """The caches that may be taken, the best first."""
+        return (self.kv_type,) if self.kv_type else KV_TYPES
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -177,7 +182,7 @@ def _rank_whole(offer: Offer, placement: Placement, wanted_ctx: int, by_loss: Ra
 def _placements(placer: Placer, offer: Offer, machine: Machine, wish: PlanWish) -> Iterator[Placement]:
     """Every placement worth a look, the better first; the last is the smallest."""
     wanted, least = contexts(offer, wish)
-    kv_types = (wish.kv_type,) if wish.kv_type else KV_TYPES
+    kv_types = wish.kv_types
     if wish.n_gpu_layers is not None:
         n_layers = min(wish.n_gpu_layers, placer.all_layers) if machine.gpus else 0
         yield from _shrinking(placer, partial(placer.place, gpu_layers=n_layers), kv_types, (wanted, least))

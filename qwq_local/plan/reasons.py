@@ -82,7 +82,7 @@ def _why_chosen(candidate: Candidate, plan: Plan) -> str:
 
 
 def _why_this_cache(candidate: Candidate, plan: Plan) -> str:
-    if plan.wish.kv_type or candidate.placement.kv_type == "f16":
+    if candidate.placement.kv_type == plan.wish.kv_types[0]:
         return ""
     return f"; its cache is {candidate.placement.kv_type}, which costs less quality than fewer bits of weights"
 
