@@ -57,16 +57,10 @@ def plan_here(offers: Sequence[Offer], wish: PlanWish) -> Plan:
     return make_plan(this_machine(offers, wish), offers, wish)
 
 
-def this_machine(
-    offers: Iterable[Offer], wish: PlanWish, devices: Sequence[DeviceMemory] | None = None, cards: nvidia.Report | None = None
-) -> Machine:
-    """This machine, whose CPU is measured where it is not known yet how fast it works through the offers.
-
-    `devices` are by default those that llama.cpp sees, and `cards` what NVIDIA's driver says.
-    """
-    notes: tuple[str, ...] = ()
-    if devices is None:
-        devices, notes = see_devices()
+def this_machine(offers: Iterable[Offer], wish: PlanWish, *, with_gpus: bool = True) -> Machine:
+    """This machine, or what it is without its GPUs. Its CPU is measured where it is not known yet how fast it works through the offers."""
+    devices, notes = see_devices() if with_gpus else ((), ())
+    cards = nvidia.ask() if with_gpus else nvidia.Report()
     types = {F32, *(tensor_type for offer in offers for tensor_type in offer.types.values())}
     kept, missing = _measured({*(WEIGHT_TYPES & types), *MEASURED_CACHES.intersection(wish.kv_types)})
     machine = hardware.find_machine(devices, kept.cpu_rates, find_folders().models, cpu=hardware.cpu_name(), cards=cards)
@@ -77,7 +71,7 @@ def known_machine(devices: Sequence[DeviceMemory]) -> tuple[Machine, str]:
     """This machine as far as it is known without measuring, and the name that its measurements are kept under."""
     folders, cpu = find_folders(), _measured_cpu(hardware.usable_cores())
     kept = measured.read(folders.cache, cpu)
-    return hardware.find_machine(devices, kept.cpu_rates, folders.models, cpu=hardware.cpu_name()), cpu
+    return hardware.find_machine(devices, kept.cpu_rates, folders.models, cpu=hardware.cpu_name(), cards=nvidia.ask()), cpu
 
 
 def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | None:

@@ -45,7 +45,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeMeter], FakeMeter]:
 
 def test_the_cpu_is_measured_for_what_the_offers_read(use: Callable[[FakeMeter], FakeMeter], cache: Path) -> None:
     meter = use(FakeMeter(RATES))
-    machine = this_machine([Q4, offer_to_pull("Q3_K_M")], PlanWish(), [])
+    machine = this_machine([Q4, offer_to_pull("Q3_K_M")], PlanWish(), with_gpus=False)
     assert sorted(meter.asked) == ["F32", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "f16 cache", "q8_0 cache"]
     assert machine.cpu_rates == {**RATES, "Q3_K": 1e10, "Q5_K": 1e10}
     assert machine.ram_bandwidth == 30e9
@@ -57,20 +57,20 @@ def test_the_cpu_is_measured_for_what_the_offers_read(use: Callable[[FakeMeter],
 
 def test_a_wished_cache_is_measured_and_no_other(use: Callable[[FakeMeter], FakeMeter]) -> None:
     meter = use(FakeMeter())
-    this_machine([], PlanWish(kv_type="q4_0"), [])
+    this_machine([], PlanWish(kv_type="q4_0"), with_gpus=False)
     assert meter.asked == ["F32", "q4_0 cache"]
 
 
 def test_types_that_no_weights_have_are_not_measured(use: Callable[[FakeMeter], FakeMeter]) -> None:
     meter = use(FakeMeter())
     odd = replace(Q4, types=dict.fromkeys(Q4.types, TENSOR_TYPES[24]))
-    assert this_machine([odd], PlanWish(), []).notes == ()
+    assert this_machine([odd], PlanWish(), with_gpus=False).notes == ()
     assert "I8" not in meter.asked
 
 
 def test_a_busy_cpu_is_noted_and_its_speed_a_guess(use: Callable[[FakeMeter], FakeMeter], cache: Path) -> None:
     use(FakeMeter(n_undisturbed=2))
-    machine = this_machine([Q4], PlanWish(), [])
+    machine = this_machine([Q4], PlanWish(), with_gpus=False)
     assert machine.cpu_rates == {}
     assert machine.ram_bandwidth == TYPICAL_RAM_BANDWIDTH
     assert machine.notes == ("Other programs keep the CPU busy, so that its speed is a guess.",)
@@ -83,7 +83,7 @@ def test_a_llama_cpp_that_cannot_measure_is_noted(monkeypatch: pytest.MonkeyPatc
         raise LoadError("no ggml", hint="none")
 
     monkeypatch.setattr(survey, failing, fail)
-    assert this_machine([Q4], PlanWish(), []).notes == ("The CPU's speed cannot be measured: no ggml",)
+    assert this_machine([Q4], PlanWish(), with_gpus=False).notes == ("The CPU's speed cannot be measured: no ggml",)
 
 
 def test_devices_are_llama_cpps_and_what_hides_them_is_noted(
@@ -109,12 +109,12 @@ def candidate(machine: Machine = SERVER, **wish: object) -> Candidate:
 
 def test_measured_by_predicted_is_kept_for_the_next_plan(use: Callable[[FakeMeter], FakeMeter]) -> None:
     use(FakeMeter(RATES))
-    before = this_machine([Q4], PlanWish(), [])
+    before = this_machine([Q4], PlanWish(), with_gpus=False)
     machine, cpu = known_machine([])
     expected = expect(candidate(replace(machine, ram_available_bytes=64 * GIB)), machine, cpu)
     assert expected is not None
     expected.learn(101, 200 / expected.predict(3000), 3000)
-    after = this_machine([Q4], PlanWish(), [])
+    after = this_machine([Q4], PlanWish(), with_gpus=False)
     assert after.corrections == {"cpu": pytest.approx(0.5)}
     assert after.cpu_rates == before.cpu_rates
 

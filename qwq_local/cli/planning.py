@@ -14,7 +14,6 @@ import click
 
 from qwq_local import card
 from qwq_local.cli.terminal import has_colour
-from qwq_local.machine import nvidia
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
 from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish
@@ -39,7 +38,7 @@ def wished_machine(
     from qwq_local.survey import this_machine
 
     if vram:
-        here = this_machine(offers, wish, [], nvidia.Report())
+        here = this_machine(offers, wish, with_gpus=False)
         return replace(here, gpus=helpful(described_gpus(vram, bandwidth)), corrections={})
     here = this_machine(offers, wish)
     if bandwidth is None:

@@ -65,15 +65,14 @@ def cpu_name() -> str:
 
 
 def find_machine(
-    devices: Sequence[DeviceMemory], cpu_rates: Mapping[str, float], models_folder: Path, *, cpu: str, cards: nvidia.Report | None = None
+    devices: Sequence[DeviceMemory], cpu_rates: Mapping[str, float], models_folder: Path, *, cpu: str, cards: nvidia.Report
 ) -> Machine:
     """This machine, from the devices as llama.cpp sees them and the CPU's rates as measured, that of F32 being the RAM's.
 
-    `cpu` is `cpu_name()`, and `cards` what NVIDIA's driver said (by default it is asked).
+    `cpu` is `cpu_name()`, and `cards` what NVIDIA's driver said.
     """
     notes: list[str] = []
     total_bytes, available_bytes = _noted(notes, "the RAM", ram_bytes, (0, 0))
-    cards = nvidia.ask() if cards is None else cards
     gpus = find_gpus(devices, cards, cpu)
     useful = helpful(gpus)
     notes.extend(cards.notes)
