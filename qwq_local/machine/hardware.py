@@ -112,11 +112,8 @@ def _gpu_bandwidth(device: DeviceMemory, cards: nvidia.Report, cpu: str) -> floa
         known = apple_bandwidth(cpu, psutil.cpu_count(logical=False) or 0)
     else:
         known = next((card.bandwidth for card in cards.cards if card.name == device.description and card.bandwidth), None)
-    if known is None:
-        known = card_bandwidth(device.description)
-    if known is None:
-        known = TYPICAL_RAM_BANDWIDTH if device.kind == "igpu" else typical_vram_bandwidth(device.total_bytes)[0]
-    return known
+    typical = TYPICAL_RAM_BANDWIDTH if device.kind == "igpu" else typical_vram_bandwidth(device.total_bytes)[0]
+    return known or card_bandwidth(device.description) or typical
 
 
 def _sysctl(name: str) -> str:
