@@ -14,7 +14,8 @@ from qwq_local.llama._library import library, take_log
 ALL_LAYERS = -1
 """`n_gpu_layers` of llama_model_params: a negative value offloads every layer (include/llama.h)."""
 
-Progress = Callable[[float], None]
+LoadListener = Callable[[float], None]
+"""Told the share that is loaded, 0.0 to 1.0."""
 
 
 class LlamaModel:
@@ -29,7 +30,7 @@ class LlamaModel:
         self,
         path: Path,
         n_gpu_layers: int | None = None,
-        on_progress: Progress | None = None,
+        on_progress: LoadListener | None = None,
         gpu_shares: Sequence[float] = (),
         *,
         vocab_only: bool = False,
@@ -83,7 +84,7 @@ class LlamaModel:
             self.handle = None
 
 
-def _load(path: Path, params: Any, on_progress: Progress | None) -> Any:  # noqa: ANN401 - ctypes' own
+def _load(path: Path, params: Any, on_progress: LoadListener | None) -> Any:  # noqa: ANN401 - ctypes' own
     lib = library()
     faults: list[Exception] = []
 
