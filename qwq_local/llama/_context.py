@@ -67,7 +67,7 @@ class LlamaContext:
         self.rope = rope
         self._switch = switch
         self._on_node = on_node  # C keeps only the pointer
-        params = _params(shape, rope)
+        params = context_params(shape, rope)
         if on_node is not None:
             params.cb_eval = on_node
         self.handle: Any = lib.llama_init_from_model(model.handle, params)
@@ -141,7 +141,8 @@ class LlamaContext:
             self.handle = None
 
 
-def _params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes struct
+def context_params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes struct
+    """The `llama_context_params` of a shape."""
     params = library().llama_context_default_params()
     params.n_ctx = shape.n_cells
     params.kv_unified = True
