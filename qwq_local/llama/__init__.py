@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from qwq_local.llama._activations import ActivationCollector
 from qwq_local.llama._backend import LlamaBackend
 from qwq_local.llama._constraint import check_constraint
 from qwq_local.llama._context import ContextShape
 from qwq_local.llama._devices import list_devices
-from qwq_local.llama._imatrix import ActivationCollector
 from qwq_local.llama._layouts import cpu_build
 from qwq_local.llama._meter import CpuMeter
 from qwq_local.llama._model import LoadListener

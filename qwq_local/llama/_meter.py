@@ -14,11 +14,10 @@ from typing import Final, NamedTuple, Self
 
 from qwq_local import card
 from qwq_local.errors import LoadError
-from qwq_local.llama._context import KV_TYPE_IDS
 from qwq_local.llama._ggml import InitParams, ggml
 from qwq_local.llama._layouts import choose_layout, cpu_device, cpu_function, plain_layout
 from qwq_local.llama._tensor import Tensor, mul_mat_op
-from qwq_local.quants import F32, TENSOR_TYPES, TensorType
+from qwq_local.quants import CACHE_TYPES, F32, TensorType
 from qwq_local.settings import KvType
 
 MATRIX_BYTES: Final = 32 * 2**20
@@ -69,7 +68,7 @@ class CpuMeter:
 
     def cache_rate(self, kv_type: KvType) -> float:
         """Bytes a second of keys and values, read by a token that attends to thousands with QwQ-32B's heads."""
-        return self._rate(_attention(TENSOR_TYPES[KV_TYPE_IDS[kv_type]]))
+        return self._rate(_attention(CACHE_TYPES[kv_type]))
 
     def _rate(self, work: _Work) -> float:
         """By the median of some times: the best shows the clock of a moment, which does not last."""
