@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.grading import answer_text
 from benchmarks.report import Table
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local import card
 from qwq_local.backend import BatchToken
 from qwq_local.llama import LlamaBackend
@@ -150,7 +150,7 @@ def main(prompts: int, n_problems: int, json_dir: Path | None, record: Path | No
     reference = Reference()
     rng = random.Random(20_261_124)
     with tempfile.TemporaryDirectory() as folder:
-        convert(CHECKPOINT, Path(folder), ["F32"], Choices(name="qwq-nano"))
+        convert(CHECKPOINT, Path(folder), ["F32"], ConversionChoices(name="qwq-nano"))
         path = Path(folder) / "qwq-nano-F32.gguf"
         with QwQ.load(str(path), kv_type="f32") as exact, QwQ.load("demo") as demo:
             drawn = [draw(rng) for _ in range(prompts)]

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from benchmarks.report import Table
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.engine import Answering, Engine, EngineSettings, Event, Finished, Request, Thinking
 from qwq_local.llama import ContextShape, LlamaBackend
 from qwq_local.models.store import find
@@ -64,7 +64,7 @@ def main(n_requests: int, json_path: str | None) -> None:
     """Compare both models."""
     table = Table("together against alone", ["weights, KV cache", "requests", "tokens", "same answers"])
     with tempfile.TemporaryDirectory() as folder:
-        exact = convert(CHECKPOINT, Path(folder), ["F32"], Choices(name="nano")).files[0].path
+        exact = convert(CHECKPOINT, Path(folder), ["F32"], ConversionChoices(name="nano")).files[0].path
         models: list[tuple[str, Path, KvType]] = [("F32, f32", exact, "f32"), ("Q8_0, f16", find("demo").path, "f16")]
         for name, path, kv_type in models:
             asked = prompts(str(path), n_requests)

@@ -28,7 +28,7 @@ from benchmarks.report import Table
 from qwq_convert.checkpoint import open_checkpoint
 from qwq_convert.imatrix import Dataset, write_importance
 from qwq_convert.pipeline import convert
-from qwq_convert.plan import Choices, make_plan
+from qwq_convert.plan import ConversionChoices, plan_conversion
 from qwq_local.errors import ConversionError
 from qwq_local.quants import QUANTIZATIONS
 from tests.shapes import make_config
@@ -112,7 +112,7 @@ def metadata(path: Path) -> dict[str, Any]:
 
 def write_random_importance(path: Path, checkpoint: Path) -> Path:
     """An importance matrix for every matrix that llama-imatrix would have values for, drawn at random."""
-    source = convert(checkpoint, path.parent / "shapes", ["BF16"], Choices(MODEL_NAME)).files[0].path
+    source = convert(checkpoint, path.parent / "shapes", ["BF16"], ConversionChoices(MODEL_NAME)).files[0].path
     rng = np.random.default_rng(7)
     shapes = {tensor.name: tensor.shape.tolist() for tensor in gguf.GGUFReader(source).tensors}
     sums = {name: (rng.gamma(1.0, 100.0, shape[0]) + 1e-3, 128) for name, shape in shapes.items() if len(shape) == 2 and "blk." in name}
@@ -144,14 +144,14 @@ class Case:
 
     def _ours(self, quantizations: Sequence[str], imatrix: Path | None) -> dict[str, Path]:
         """Our files, all made in one pass, of those quantizations that can be made so."""
-        choices = Choices(MODEL_NAME, imatrix=imatrix, threads=self.n_threads)
+        choices = ConversionChoices(MODEL_NAME, imatrix=imatrix, threads=self.n_threads)
         out = self.folder / ("weighed" if imatrix else "bare")
         possible = [each for each in quantizations if self._is_possible(each, choices)]
         return {file.quantization: file.path for file in convert(self.checkpoint, out, possible, choices).files}
 
-    def _is_possible(self, quantization: str, choices: Choices) -> bool:
+    def _is_possible(self, quantization: str, choices: ConversionChoices) -> bool:
         try:
-            make_plan(self.checkpoint, self.folder, [quantization], choices)
+            plan_conversion(self.checkpoint, self.folder, [quantization], choices)
         except ConversionError:
             return False
         return True

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from benchmarks.report import Table
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.errors import QwqError
 from tests.checkpoints import Damage, copy_nano
 from tests.random_damages import random_damages
@@ -28,7 +28,7 @@ def outcome(damage: Damage, folder: Path) -> tuple[str, str]:
     damage(source)
     told, kind = "", "converted"
     try:
-        convert(source, out, QUANTIZATIONS, Choices(name="damaged"))
+        convert(source, out, QUANTIZATIONS, ConversionChoices(name="damaged"))
     except QwqError as error:
         told, kind = str(error), "clear error" if str(error) and error.hint else "error without a hint"
     except Exception as error:  # noqa: BLE001 - this is what is counted

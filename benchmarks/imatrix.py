@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.report import Table
 from qwq_convert.imatrix import Importance, read_importance
 from qwq_convert.metadata import YarnChoice
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from tests.nano.tasks import draw
 
 TOLERANCE = 1e-3
@@ -101,9 +101,11 @@ def compare_files(tools: Path, checkpoint: Path, model: Path, folder: Path) -> t
     """IQ2_XS files by our converter and by llama-quantize, made from matrices in `folder`."""
     ours, theirs = folder / "F32-ours.gguf", folder / "F32-theirs.gguf"
     made = {
-        "ours": tensors(convert(checkpoint, folder / "made-ours", [QUANTIZATION], Choices("a", NO_YARN, imatrix=ours)).files[0].path),
+        "ours": tensors(
+            convert(checkpoint, folder / "made-ours", [QUANTIZATION], ConversionChoices("a", NO_YARN, imatrix=ours)).files[0].path
+        ),
         "ours, their matrix": tensors(
-            convert(checkpoint, folder / "made-theirs", [QUANTIZATION], Choices("a", NO_YARN, imatrix=theirs)).files[0].path
+            convert(checkpoint, folder / "made-theirs", [QUANTIZATION], ConversionChoices("a", NO_YARN, imatrix=theirs)).files[0].path
         ),
         "llama-quantize": tensors(quantize(tools, model, ours, folder / "quantized-ours.gguf")),
         "llama-quantize, their matrix": tensors(quantize(tools, model, theirs, folder / "quantized-theirs.gguf")),
@@ -135,7 +137,7 @@ def main(tools: Path, checkpoint: Path, characters: int, json_dir: Path | None) 
         folder = Path(name)
         text = folder / "calibration.txt"
         text.write_text(calibration_text(characters), encoding="utf-8")
-        files = convert(checkpoint, folder / "models", ["F32", "BF16"], Choices("nano", NO_YARN)).files
+        files = convert(checkpoint, folder / "models", ["F32", "BF16"], ConversionChoices("nano", NO_YARN)).files
         models = {file.quantization: file.path for file in files}
         values, are_close = compare_values(tools, models, text, folder)
         values.show(json_dir / "imatrix-values.json" if json_dir else None)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchmarks.report import Table
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.asking import Reach
 from qwq_local.backend import BatchToken, Rope
 from qwq_local.llama import LlamaBackend
@@ -161,7 +161,7 @@ def same_short_answers(path: Path, n_questions: int) -> Table:
 def main(n_texts: int, n_questions: int, json_dir: Path | None, plot_path: Path | None) -> None:
     """All three tables."""
     with tempfile.TemporaryDirectory() as folder:
-        path = convert(CHECKPOINT, Path(folder), ["F32"], Choices(name="nano")).files[0].path
+        path = convert(CHECKPOINT, Path(folder), ["F32"], ConversionChoices(name="nano")).files[0].path
         with QwQ.load(str(path)) as qwq:
             texts = documents(qwq, n_texts)
         table, found = compare(path, texts)

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from qwq_local.llama._context import KV_TYPE_IDS
 from qwq_local.plan.memory import ContextWish
+from qwq_local.quants import CACHE_TYPES
 
 _BREAKDOWN = "_Z26llama_get_memory_breakdownPK13llama_context"
 _RESERVE = "_Z19llama_graph_reserveP13llama_contextjjj"
@@ -89,7 +89,7 @@ class MemoryOracle:
         params = self._lib.llama_context_default_params()
         params.n_ctx, params.kv_unified = wish.n_ctx, True
         params.n_batch, params.n_ubatch, params.n_seq_max = wish.n_batch, wish.n_ubatch, wish.n_sequences
-        params.type_k = params.type_v = KV_TYPE_IDS[wish.kv_type]
+        params.type_k = params.type_v = CACHE_TYPES[wish.kv_type].id
         params.flash_attn_type = int(wish.flash_attention)
         params.n_outputs_max = wish.n_outputs or 0
         return params

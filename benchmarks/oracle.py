@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwq_convert.config import ModelConfig
-from qwq_convert.header import encode_header, padded
+from qwq_convert.header import encode_header
 from qwq_convert.metadata import KeyValue
+from qwq_local.gguf import padded
 from qwq_local.quants import BF16, F32, TENSOR_TYPES, TensorType, tensor_bytes
 
 # The original knows tokenizers by a hash of their output, and nano's is Qwen2's with merges of its own.

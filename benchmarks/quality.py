@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.grading import is_right
 from benchmarks.report import Table
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.backend import BatchToken
 from qwq_local.llama import LlamaBackend
 from qwq_local.loading import context_shape
@@ -96,7 +96,7 @@ def drawn(count: int, seed: int) -> list[Problem]:
 
 def measure(folder: Path, n_problems: int) -> list[Result]:
     """Every quantization, the largest first."""
-    report = convert(CHECKPOINT, folder, list(QUANTIZATIONS), Choices(name="nano", imatrix=IMATRIX))
+    report = convert(CHECKPOINT, folder, list(QUANTIZATIONS), ConversionChoices(name="nano", imatrix=IMATRIX))
     paths = {made.quantization: made.path for made in report.files}
     texts, problems = texts_of(paths["BF16"], drawn(N_TEXTS, 1)), drawn(n_problems, 2)
     base = log_probabilities(paths["BF16"], texts)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from qwq_convert.header import encode_header, padded
+from qwq_convert.header import encode_header
 from qwq_convert.metadata import KeyValue
-from qwq_local.gguf import GgufArray, read_header
-from qwq_local.llama._quantize import quantize_rows
+from qwq_local.gguf import GgufArray, padded, read_header
+from qwq_local.llama import quantize_rows
 from qwq_local.models.inventory import demo_model
 from qwq_local.plan.shape import ModelShape
 from qwq_local.quants import F32, TensorType, choose_types, find_quantization, tensor_bytes

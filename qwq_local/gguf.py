@@ -89,11 +89,9 @@ class GgufHeader:
     """All that a GGUF file says before its weights, which begin at `data_offset_bytes`."""
 
     path: Path
-    version: int
     metadata: Mapping[str, Value]
     tensors: tuple[GgufTensor, ...]
     data_offset_bytes: int
-    alignment_bytes: int
     file_bytes: int
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -149,7 +147,7 @@ class _Reader:
         self._position = 0
 
     def header(self) -> GgufHeader:
-        version = self._version()
+        self._require_format()
         n_tensors, n_values = self._unpack("QQ")
         self._bound(n_tensors, 24, "tensors")
         self._bound(n_values, 13, "metadata values")
@@ -161,11 +159,11 @@ class _Reader:
             metadata[key] = self._value(key, self._value_type(key))
         alignment = self._alignment(metadata)
         rows = [self._tensor_row() for _ in range(n_tensors)]
-        data_offset_bytes = _padded(self._position, alignment)
+        data_offset_bytes = padded(self._position, alignment)
         tensors = self._place(rows, data_offset_bytes, alignment)
-        return GgufHeader(self._path, version, MappingProxyType(metadata), tensors, data_offset_bytes, alignment, len(self._data))
+        return GgufHeader(self._path, MappingProxyType(metadata), tensors, data_offset_bytes, len(self._data))
 
-    def _version(self) -> int:
+    def _require_format(self) -> None:
         if (found := bytes(self._data[:4])) != MAGIC:
             raise NotGgufError(f"{self._path} is no GGUF file: it begins with {found!r}.", hint="Give a .gguf file.")
         self._position = 4
@@ -174,7 +172,6 @@ class _Reader:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
             what = "in big-endian byte order" if swapped else f"GGUF version {version}"
             raise NotGgufError(f"{self._path} is {what}, which cannot be read.", hint="Convert the model again.")
-        return int(version)
 
     def _alignment(self, metadata: Mapping[str, Value]) -> int:
         alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT_BYTES)
@@ -209,7 +206,7 @@ class _Reader:
             size_bytes = tensor_bytes(tensor_type, reversed(shape))
             tensors[name] = GgufTensor(name, shape, tensor_type, data_offset_bytes + offset_bytes, size_bytes)
             end_bytes = offset_bytes + size_bytes
-            next_bytes = _padded(end_bytes, alignment)
+            next_bytes = padded(end_bytes, alignment)
         missing_bytes = data_offset_bytes + end_bytes - len(self._data)
         if tensors and missing_bytes > 0:
             self._damaged(f"it ends {missing_bytes:,} bytes before its last tensor does")
@@ -296,5 +293,6 @@ class _Reader:
         raise DamagedFileError(f"{self._path} contradicts itself: {what}.", hint=_HINT)
 
 
-def _padded(size_bytes: int, alignment: int) -> int:
-    return -(-size_bytes // alignment) * alignment
+def padded(size_bytes: int, alignment_bytes: int = DEFAULT_ALIGNMENT_BYTES) -> int:
+    """The size with what brings it to the alignment."""
+    return -(-size_bytes // alignment_bytes) * alignment_bytes

@@ -15,7 +15,7 @@ from qwq_local.backend import Rope, Vocabulary
 from qwq_local.configuration import find_folders
 from qwq_local.engine import Engine, EngineSettings, PrefixShelf
 from qwq_local.errors import LoadError, SettingsError
-from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, Progress, cpu_build
+from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, LoadListener, cpu_build
 from qwq_local.machine import hardware
 from qwq_local.models.store import ModelFile, find, find_local, model_file
 from qwq_local.offers import offer_of_file, offers_here
@@ -131,7 +131,7 @@ def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "
     )
 
 
-def open_backend(plan: LoadPlan, rope: Rope, on_progress: Progress | None = None) -> LlamaBackend:
+def open_backend(plan: LoadPlan, rope: Rope, on_progress: LoadListener | None = None) -> LlamaBackend:
     """Load it, with room for the conversations that share its context. Raises LoadError."""
     shape = context_shape(plan.file, plan.placement.n_ctx, plan.placement.kv_type)
     shape = replace(shape, n_sequences=plan.n_sequences, n_outputs=plan.n_sequences)
@@ -179,7 +179,7 @@ def _spill_bytes() -> int:
         return 0
 
 
-def open_here(name: str | None, settings: LoadSettings, on_progress: Progress | None, serving: Serving) -> OpenModel:
+def open_here(name: str | None, settings: LoadSettings, on_progress: LoadListener | None, serving: Serving) -> OpenModel:
     """Plan, and load into this process. Raises what `plan_load` raises, LoadError, and what `on_progress` raises."""
 
     def load(stop: threading.Event) -> tuple[LoadPlan, LlamaBackend]:
@@ -200,7 +200,7 @@ def open_here(name: str | None, settings: LoadSettings, on_progress: Progress | 
     return OpenModel(plan, backend.n_ctx, backend.vocabulary, backend.chat_template, worker, worker.close)
 
 
-def open_in_process(name: str | None, settings: LoadSettings, on_progress: Progress | None, serving: Serving) -> OpenModel:
+def open_in_process(name: str | None, settings: LoadSettings, on_progress: LoadListener | None, serving: Serving) -> OpenModel:
     """Plan, and load into a process of its own, which is ended after `idle_seconds` without requests and started again on demand.
 
     Nothing here asks a GPU for anything, since that would take some of its memory for as long as this process lives. Raises what

@@ -159,10 +159,9 @@ class SpyEngine(Engine):
 
 def fail_an_assertion() -> None:
     """Ends this process as ggml does where one of its assertions fails."""
-    from qwq_local.llama._library import ggml_base  # here, since it takes a child a tenth of a second to import
+    from qwq_local.llama._ggml import load  # here, since it takes a child a tenth of a second to import
 
-    base = ggml_base({"ggml_abort": (None, [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p])})
-    base.ggml_abort(b"ggml.c", 123, b"GGML_ASSERT(n_dims >= 1) failed")
+    load("ggml-base").ggml_abort(b"ggml.c", 123, b"GGML_ASSERT(n_dims >= 1) failed")
 
 
 def read_nothing() -> None:

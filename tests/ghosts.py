@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from qwq_convert.header import encode_header, padded
+from qwq_convert.header import encode_header
 from qwq_convert.metadata import KeyValue
 from qwq_local.card import ORIGINAL_CONTEXT
+from qwq_local.gguf import padded
 from qwq_local.plan.shape import QWQ_32B, ModelShape
 from qwq_local.quants import choose_types, find_quantization, tensor_bytes
 

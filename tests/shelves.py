@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qwq_convert.header import encode_header, padded
+from qwq_convert.header import encode_header
 from qwq_convert.metadata import KeyValue
 from qwq_local import card
+from qwq_local.gguf import padded
 from qwq_local.quants import find_quantization, tensor_bytes
 
 TENSORS = {"token_embd.weight": (card.N_VOCAB, card.N_EMBD)}

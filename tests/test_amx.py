@@ -20,8 +20,9 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     library = tmp_path / "lib" / "libggml-cpu.so"
     library.parent.mkdir()
     library.write_bytes(b"one build")
-    said = SimpleNamespace(__file__=str(tmp_path / "llama_cpp.py"), llama_print_system_info=lambda: b"CPU : AVX2 = 1 | AMX_INT8 = 1 | ")
+    said = SimpleNamespace(llama_print_system_info=lambda: b"CPU : AVX2 = 1 | AMX_INT8 = 1 | ")
     monkeypatch.setattr(_amx, "library", lambda: said)
+    monkeypatch.setattr(_amx, "library_folder", lambda: library.parent)
     monkeypatch.setenv("QWQ_DATA", str(tmp_path / "data"))
     _amx.extra_buffers_work.cache_clear()
     yield library

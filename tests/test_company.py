@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.engine import Engine, EngineSettings, Event, Finished, Request, Thinking
 from qwq_local.engine.request import Answering
 from qwq_local.llama import ContextShape, LlamaBackend
@@ -23,7 +23,7 @@ CHECKPOINT = Path(__file__).parent / "nano" / "checkpoint"
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo model's weights in F32, whose products do not depend on what else is in a batch."""
-    return convert(CHECKPOINT, tmp_path_factory.mktemp("exact"), ["F32"], Choices(name="nano")).files[0].path
+    return convert(CHECKPOINT, tmp_path_factory.mktemp("exact"), ["F32"], ConversionChoices(name="nano")).files[0].path
 
 
 @pytest.fixture(scope="module")

@@ -23,15 +23,15 @@ from qwq_convert.config import parse_config
 from qwq_convert.encoding import Encoder
 from qwq_convert.mapping import map_tensors
 from qwq_convert.metadata import YarnChoice
-from qwq_convert.pipeline import Choices, Progress, convert
+from qwq_convert.pipeline import ConversionChoices, ConversionProgress, convert
 from qwq_convert.quantize import encode
 from qwq_local.errors import ConversionError, LoadError, SettingsError
 from qwq_local.gguf import GgufArray, GgufHeader, read_header
-from qwq_local.llama._quantize import quantize_rows
+from qwq_local.llama import quantize_rows
 from qwq_local.quants import BF16, F16, F32, Q8_0, TensorType
 from tests.checkpoints import NANO, copy_nano, make_odd, put, read_shard
 
-NAMED = Choices(name="nano")
+NAMED = ConversionChoices(name="nano")
 PLAIN = ("F32", "BF16", "F16", "Q8_0")
 """Quantizations that gguf-py makes too, with one type for all matrices."""
 
@@ -158,14 +158,14 @@ def test_metadata_of_nano(made: dict[str, Path]) -> None:
 def test_yarn_is_written_as_chosen(configured: dict[str, object], choice: YarnChoice, expected: tuple[object, ...], tmp_path: Path) -> None:
     source = copy_nano(tmp_path / "checkpoint")
     put("config.json", **configured)(source)
-    (file,) = convert(source, tmp_path, ["F16"], Choices(yarn=choice)).files
+    (file,) = convert(source, tmp_path, ["F16"], ConversionChoices(yarn=choice)).files
     keys = ("context_length", "rope.scaling.factor", "rope.scaling.original_context_length")
     assert tuple(read_header(file.path).metadata.get(f"qwen2.{key}") for key in keys) == expected
 
 
 def test_one_pass_in_small_pieces_makes_the_same_files(made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "Encoder", partial(Encoder, piece_bytes=5000))
-    seen: list[Progress] = []
+    seen: list[ConversionProgress] = []
     report = convert(NANO, tmp_path, ["q8_0", "F32", "Q8_0"], NAMED, progress=seen.append)
     assert [file.quantization for file in report.files] == ["Q8_0", "F32"]
     assert all(file.path.read_bytes() == made[file.quantization].read_bytes() for file in report.files)
@@ -183,7 +183,7 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"nano-F16\.gguf exists"):
         convert(NANO, tmp_path, ["F16"], NAMED)
     assert path.read_text() == "mine"
-    convert(NANO, tmp_path, ["F16"], Choices(name="nano", force=True))
+    convert(NANO, tmp_path, ["F16"], ConversionChoices(name="nano", force=True))
     assert len(read_header(path).tensors) == 39
 
 
@@ -200,7 +200,7 @@ def test_a_failure_in_mid_run_leaves_no_new_file_under_its_final_name(tmp_path: 
 
     monkeypatch.setattr(pipeline, "Encoder", partial(Encoder, quantize=fails))
     with pytest.raises(LoadError):
-        convert(NANO, tmp_path, ["F16", "Q8_0"], Choices(name="nano", force=True))
+        convert(NANO, tmp_path, ["F16", "Q8_0"], ConversionChoices(name="nano", force=True))
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".part") == ["nano-F16.gguf"]
     assert (tmp_path / "nano-F16.gguf").read_text() == "mine"
 
@@ -220,7 +220,7 @@ def test_the_folder_for_the_files_cannot_be_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a:b"])
 def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
-        convert(NANO, tmp_path, ["F32"], Choices(name=name))
+        convert(NANO, tmp_path, ["F32"], ConversionChoices(name=name))
 
 
 def test_nothing_asked_for_is_an_error(tmp_path: Path) -> None:

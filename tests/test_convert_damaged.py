@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwq_convert.pipeline import Choices, convert
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.errors import ConversionError
 from tests.checkpoints import FIRST, INDEX, copy_nano, read_shard, write_shard
 from tests.damages import DAMAGES
@@ -89,7 +89,7 @@ def test_any_junk_in_any_document_is_harmless_or_an_error_of_ours(data: st.DataO
     else:
         write_shard(source / name, document, weights)
     with suppress(ConversionError):
-        convert(source, workplace, ["F16"], Choices(name="fuzzed", force=True))
+        convert(source, workplace, ["F16"], ConversionChoices(name="fuzzed", force=True))
 
 
 def places(document: Any) -> Iterator[tuple[Any, Any]]:

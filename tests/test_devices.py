@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from qwq_local.errors import LoadError
-from qwq_local.llama import _devices, list_devices
+from qwq_local.llama import _devices, _ggml, list_devices
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, kinds: list[int]) -> None:
@@ -25,7 +27,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, kinds: list[int]) -> None:
         "ggml_backend_dev_buffer_type": lambda handle: handle + 1000,
         "ggml_backend_buft_name": lambda handle: f"buffer {handle}".encode(),
     }
-    monkeypatch.setattr(_devices, "_functions", lambda: functions)
+    monkeypatch.setattr(_devices, "ggml", lambda: SimpleNamespace(**functions))
 
 
 def test_this_machine_has_a_cpu_with_all_of_its_memory() -> None:
@@ -57,11 +59,14 @@ def test_no_device_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_library_without_these_functions_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_devices._SIGNATURES["ggml"], "ggml_backend_dev_lost", (None, []))
-    _devices._functions.cache_clear()
+    monkeypatch.setitem(_ggml._SIGNATURES, "ggml_backend_dev_lost", (None, []))
     with pytest.raises(LoadError, match="ggml_backend_dev_lost") as raised:
-        list_devices()
+        _ggml.Ggml().ggml_backend_dev_lost()
     assert raised.value.hint
-    monkeypatch.undo()
-    _devices._functions.cache_clear()
-    assert list_devices()
+
+
+def test_a_library_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_ggml, "library_folder", lambda: tmp_path)
+    with pytest.raises(LoadError, match="cannot be used") as raised:
+        _ggml.load("ggml-lost")
+    assert raised.value.hint

@@ -12,6 +12,7 @@ import pytest
 
 from qwq_local.errors import LoadError
 from qwq_local.llama import CpuMeter, _layouts, _meter, cpu_build
+from qwq_local.llama._ggml import ggml
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
 
@@ -79,10 +80,7 @@ def test_too_little_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_product_that_fails_is_an_error(meter: CpuMeter, monkeypatch: pytest.MonkeyPatch) -> None:
-    functions = _meter._functions()
-    fake = SimpleNamespace(**{name: getattr(functions, name) for name in _meter._SIGNATURES})
-    fake.ggml_backend_graph_compute = lambda *_: -1
-    monkeypatch.setattr(_meter, "_functions", lambda: fake)
+    monkeypatch.setattr(ggml(), "ggml_backend_graph_compute", lambda *_: -1)
     with pytest.raises(LoadError, match="status -1"):
         meter.weights_rate(F32)
 
@@ -121,8 +119,8 @@ class Ggml:
         return self.chosen in self._supports
 
 
-def install(monkeypatch: pytest.MonkeyPatch, ggml: Ggml, *, gpus: tuple[int, ...] = (), extra_work: bool = True) -> None:
-    monkeypatch.setattr(_layouts, "_functions", lambda: ggml)
+def install(monkeypatch: pytest.MonkeyPatch, fake: Ggml, *, gpus: tuple[int, ...] = (), extra_work: bool = True) -> None:
+    monkeypatch.setattr(_layouts, "ggml", lambda: fake)
     monkeypatch.setattr(_layouts, "handles_of", lambda *kinds: (7,) if "cpu" in kinds else gpus)
     monkeypatch.setattr(_layouts, "extra_buffers_work", lambda: extra_work)
     monkeypatch.setattr(_layouts, "_extra_layouts", lambda: [1, 2, 3])
@@ -130,7 +128,7 @@ def install(monkeypatch: pytest.MonkeyPatch, ggml: Ggml, *, gpus: tuple[int, ...
 
 
 def test_the_layouts_are_llama_cpps_less_those_that_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    for ggml, gpus, extra_work, layouts in (
+    for fake, gpus, extra_work, layouts in (
         (Ggml(), (), True, (1, 3, 4)),
         (Ggml(), (), False, (4,)),
         (Ggml(), (8,), True, (1, 3, 4)),
@@ -138,32 +136,32 @@ def test_the_layouts_are_llama_cpps_less_those_that_are_unknown(monkeypatch: pyt
         (Ggml(pins=True), (), True, (1, 3, 4)),
     ):
         with monkeypatch.context() as patch:
-            install(patch, ggml, gpus=gpus, extra_work=extra_work)
+            install(patch, fake, gpus=gpus, extra_work=extra_work)
             assert _layouts._layouts() == layouts
 
 
 @pytest.mark.parametrize(("supports", "layout"), [((1, 3, 4), 1), ((3, 4), 3), ((4,), 4)])
 def test_the_first_layout_that_has_a_kernel_is_chosen(monkeypatch: pytest.MonkeyPatch, supports: tuple[int, ...], layout: int) -> None:
     matrix = SimpleNamespace(buffer=None)
-    ggml = Ggml(supports=supports)
-    install(monkeypatch, ggml)
+    fake = Ggml(supports=supports)
+    install(monkeypatch, fake)
     monkeypatch.setattr(_layouts, "Tensor", SimpleNamespace(from_address=lambda _: matrix))
     assert _layouts.choose_layout(1, 2) == (layout, layout)
     assert matrix.buffer == layout
-    assert ggml.open == [layout]
+    assert fake.open == [layout]
 
 
 def test_weights_that_no_layout_has_a_kernel_for_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    ggml = Ggml(supports=())
-    install(monkeypatch, ggml)
+    fake = Ggml(supports=())
+    install(monkeypatch, fake)
     monkeypatch.setattr(_layouts, "Tensor", SimpleNamespace(from_address=lambda _: SimpleNamespace()))
     with pytest.raises(LoadError):
         _layouts.choose_layout(1, 2)
-    assert ggml.open == []
+    assert fake.open == []
 
 
 def test_the_extra_layouts_of_this_build_have_names() -> None:
-    names = [_layouts._functions().ggml_backend_buft_name(layout) for layout in _layouts._extra_layouts()]
+    names = [ggml().ggml_backend_buft_name(layout) for layout in _layouts._extra_layouts()]
     assert all(names)
     assert b"CPU" not in names
 

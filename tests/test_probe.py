@@ -9,7 +9,7 @@ import pytest
 from qwq_local.errors import LoadError, ModelNotFoundError, NotGgufError
 from qwq_local.gguf import read_header
 from qwq_local.llama import ContextShape, MemoryProbe, ProbedMemory, probe_memory
-from qwq_local.llama._context import _params
+from qwq_local.llama._context import context_params
 from qwq_local.models.store import find
 from qwq_local.plan.memory import ContextWish, estimate, tensor_bytes_of
 from qwq_local.plan.shape import QWQ_32B, ModelShape, shape_of
@@ -55,7 +55,7 @@ def test_llama_cpp_says_of_the_built_in_model_what_we_estimate() -> None:
 def test_several_contexts_can_be_tried_on_one_probe(tmp_path: Path) -> None:
     path = write_ghost(tmp_path / "ghost.gguf", QWEN_0_5B, "Q8_0")
     with MemoryProbe(path, 5, (1.0,)) as probe:
-        first, second = (probe.measure(_params(context(n_ctx, "f16"), "native")) for n_ctx in (1024, 8192))
+        first, second = (probe.measure(context_params(context(n_ctx, "f16"), "native")) for n_ctx in (1024, 8192))
     assert second[0].kv_bytes == 8 * first[0].kv_bytes
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwq_convert.pipeline import convert
-from qwq_convert.plan import Choices
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_convert.provenance import DOCUMENTS, Provenance, trace
 from qwq_local.errors import ConversionError
 from qwq_local.gguf import read_header
@@ -88,12 +87,12 @@ def test_a_list_of_sums_tells_the_content(tmp_path: Path) -> None:
 def test_of_any_other_folder_no_content_hash_is_claimed(tmp_path: Path) -> None:
     provenance = found(NANO)
     assert (provenance.repository, provenance.revision, provenance.sha256) == (None, None, None)
-    (file,) = convert(NANO, tmp_path, ["F16"], Choices(name="nano")).files
+    (file,) = convert(NANO, tmp_path, ["F16"], ConversionChoices(name="nano")).files
     assert not [key for key in read_header(file.path).metadata if key.startswith("qwq_local.source")]
 
 
 def test_the_sums_are_what_sha256sum_checks(tmp_path: Path) -> None:
-    report = convert(NANO, tmp_path, ["Q8_0", "BF16"], Choices(name="nano"))
+    report = convert(NANO, tmp_path, ["Q8_0", "BF16"], ConversionChoices(name="nano"))
     assert [file.sha256 for file in report.files] == [sum_of(file.path) for file in report.files]
     names = ["nano-BF16.gguf", "nano-Q8_0.gguf"]
     assert (tmp_path / "SHA256SUMS").read_text() == "".join(f"{sum_of(tmp_path / name)}  {name}\n" for name in names)
@@ -101,7 +100,7 @@ def test_the_sums_are_what_sha256sum_checks(tmp_path: Path) -> None:
 
 def test_files_of_former_runs_keep_their_places(tmp_path: Path) -> None:
     for quantization in ("Q8_0", "BF16", "F16"):
-        convert(NANO, tmp_path, [quantization], Choices(name="nano"))
+        convert(NANO, tmp_path, [quantization], ConversionChoices(name="nano"))
         (tmp_path / "nano-BF16.gguf").unlink(missing_ok=True)
     assert [line.split()[1] for line in (tmp_path / "SHA256SUMS").read_text().splitlines()] == ["nano-F16.gguf", "nano-Q8_0.gguf"]
     card = (tmp_path / "README.md").read_text()
@@ -122,7 +121,7 @@ def test_the_card_says_what_the_source_says(tmp_path: Path) -> None:
 def test_somebody_elses_readme_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     notices: list[str] = []
-    convert(NANO, tmp_path, ["F16"], Choices(name="nano"), notice=notices.append)
+    convert(NANO, tmp_path, ["F16"], ConversionChoices(name="nano"), notice=notices.append)
     assert (tmp_path / "README.md").read_text() == "mine"
     assert "was left as it is" in notices[0]
 
@@ -130,4 +129,4 @@ def test_somebody_elses_readme_is_left_alone(tmp_path: Path) -> None:
 def test_a_readme_that_is_a_folder_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "README.md").mkdir()
     with pytest.raises(ConversionError, match=r"README\.md cannot be written"):
-        convert(NANO, tmp_path, ["F16"], Choices(name="nano"))
+        convert(NANO, tmp_path, ["F16"], ConversionChoices(name="nano"))

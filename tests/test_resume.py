@@ -13,13 +13,12 @@ import pytest
 
 from qwq_convert import journal, writer
 from qwq_convert.metadata import YarnChoice
-from qwq_convert.pipeline import convert
-from qwq_convert.plan import Choices
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.errors import ConversionError
 from tests.checkpoints import NANO, copy_nano
 
 QUANTIZATIONS = ("Q8_0", "BF16")
-SPLIT = Choices(name="nano", split_bytes=2_000_000)
+SPLIT = ConversionChoices(name="nano", split_bytes=2_000_000)
 
 
 class Killed(BaseException):
@@ -123,7 +122,7 @@ def half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def again(out: Path, choices: Choices = SPLIT, source: Path = NANO) -> tuple[int, list[str]]:
+def again(out: Path, choices: ConversionChoices = SPLIT, source: Path = NANO) -> tuple[int, list[str]]:
     """Bytes of the former run that were kept, and the notices."""
     notices: list[str] = []
     return convert(source, out, QUANTIZATIONS, choices, notice=notices.append).resumed_bytes, notices
@@ -166,7 +165,7 @@ def test_without_its_journal_a_run_starts_anew_and_says_so(half_made: Path, due:
 
 
 def test_another_choice_of_options_starts_anew(half_made: Path) -> None:
-    kept, notices = again(half_made, Choices(name="nano", split_bytes=2_000_000, yarn=YarnChoice(enabled=False)))
+    kept, notices = again(half_made, ConversionChoices(name="nano", split_bytes=2_000_000, yarn=YarnChoice(enabled=False)))
     assert kept > 0  # the later files of a split model do not depend on it
     assert "begun with another choice of options" in notices[0]
 
@@ -205,7 +204,7 @@ def test_force_replaces_what_is_finished_and_resumes_what_is_not(half_made: Path
     with pytest.raises(ConversionError, match="exists already"):
         again(half_made)
     assert (half_made / name).read_text() == "mine"
-    kept, _ = again(half_made, Choices(name="nano", split_bytes=2_000_000, force=True))
+    kept, _ = again(half_made, ConversionChoices(name="nano", split_bytes=2_000_000, force=True))
     assert kept > 0
     assert contents(half_made) == due
 

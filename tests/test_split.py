@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwq_convert.pipeline import convert
-from qwq_convert.plan import Choices
+from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_convert.split import distribute, parse_size, split_path
 from qwq_local import QwQ
 from qwq_local.errors import SettingsError
@@ -22,13 +21,13 @@ QUESTION = "What is 47 + 85?"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (file,) = convert(NANO, tmp_path_factory.mktemp("whole"), ["Q8_0"], Choices(name="nano")).files
+    (file,) = convert(NANO, tmp_path_factory.mktemp("whole"), ["Q8_0"], ConversionChoices(name="nano")).files
     return file.path
 
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    choices = Choices(name="nano", split_bytes=1_000_000)
+    choices = ConversionChoices(name="nano", split_bytes=1_000_000)
     return tuple(file.path for file in convert(NANO, tmp_path_factory.mktemp("split"), ["Q8_0"], choices).files)
 
 
@@ -62,14 +61,14 @@ def test_the_first_file_answers_as_the_whole_model_does(split: tuple[Path, ...],
 
 
 def test_what_fits_into_one_file_is_one_file(tmp_path: Path, whole: Path) -> None:
-    (file,) = convert(NANO, tmp_path, ["Q8_0"], Choices(name="nano", split_bytes=10**9)).files
+    (file,) = convert(NANO, tmp_path, ["Q8_0"], ConversionChoices(name="nano", split_bytes=10**9)).files
     assert file.path.read_bytes() == whole.read_bytes()
     assert file.path.name == "nano-Q8_0.gguf"
 
 
 def test_a_tensor_larger_than_a_file_is_refused_before_the_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"takes 208,896 bytes, more than the 200,000") as caught:
-        convert(NANO, tmp_path, ["Q8_0"], Choices(split_bytes=200_000))
+        convert(NANO, tmp_path, ["Q8_0"], ConversionChoices(split_bytes=200_000))
     assert "--split 1M" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Final, Self, TypeVar
 
-from qwq_convert.quantize import Column, Encoded, Quantizer, encode, require_expressible
-from qwq_convert.weights import SourceTensor
-from qwq_local.errors import ConversionError
-from qwq_local.llama._quantize import quantize_rows
+from qwq_convert.quantize import Encoded, Quantizer, encode, require_expressible
+from qwq_convert.weights import Column, SourceTensor
+from qwq_local.llama import quantize_rows
 from qwq_local.machine.hardware import usable_cores
 from qwq_local.quants import TensorType
 
@@ -61,21 +58,15 @@ class Encoder:
         `importance` weighs the columns (row length,). No rows are read before the first are asked for.
 
         Raises:
-            ConversionError: the file cannot be read, a weight is none or too large, or the importance is of another length.
+            ConversionError: the file cannot be read, or a weight is none or too large.
         """
-        row_length = tensor.shape[-1]
-        if importance is not None and importance.shape != (row_length,):
-            raise ConversionError(
-                f"The importance matrix has {importance.size:,} values for {tensor.name}, whose rows are {row_length:,} long.",
-                hint="It was made with another model: make one with this, or leave it out.",
-            )
 
         def work(piece: SourceTensor) -> dict[TensorType, Encoded]:
-            (rows,) = piece.chunks(sys.maxsize)
+            rows = piece.read()
             require_expressible(tensor.name, rows, types, allow_nonfinite=self._allow_nonfinite)
             return {each: encode(tensor.name, rows, each, importance, self._quantize) for each in types}
 
-        return in_order(self._pool, work, _pieces(tensor, self._piece_bytes), PIECES_PER_THREAD * self._n_threads)
+        return in_order(self._pool, work, tensor.pieces(self._piece_bytes), PIECES_PER_THREAD * self._n_threads)
 
 
 def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], n_ahead: int) -> Iterator[Result]:
@@ -94,13 +85,3 @@ def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Ite
     finally:
         for future in waiting:
             future.cancel()
-
-
-def _pieces(tensor: SourceTensor, piece_bytes: int) -> Iterator[SourceTensor]:
-    """Successive rows of a tensor are a tensor too: at least one row, and at most `piece_bytes` as float32."""
-    row_length = tensor.shape[-1]
-    rows_at_once = max(1, piece_bytes // (4 * row_length))
-    bytes_of_row = tensor.size_bytes // tensor.n_rows
-    for first in range(0, tensor.n_rows, rows_at_once):
-        n_rows = min(rows_at_once, tensor.n_rows - first)
-        yield replace(tensor, shape=(n_rows, row_length), offset_bytes=tensor.offset_bytes + first * bytes_of_row)

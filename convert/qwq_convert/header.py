@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from qwq_convert.metadata import KeyValue, Kind
 from qwq_local.errors import ConversionError
-from qwq_local.gguf import DEFAULT_ALIGNMENT_BYTES, MAGIC, ValueType
+from qwq_local.gguf import MAGIC, ValueType, padded
 from qwq_local.quants import TensorType, tensor_bytes
 
 VERSION = 3
@@ -40,11 +40,6 @@ def encode_header(metadata: Sequence[KeyValue], shapes: Mapping[str, Sequence[in
     return header.ljust(padded(len(header)), b"\0")
 
 
-def padded(size_bytes: int) -> int:
-    """The size with what brings it to the alignment."""
-    return -(-size_bytes // DEFAULT_ALIGNMENT_BYTES) * DEFAULT_ALIGNMENT_BYTES
-
-
 def _entry(entry: KeyValue) -> bytes:
     try:
         return _string(entry.key) + _value(entry.kind, entry.value)
@@ -60,7 +55,7 @@ def _value(kind: Kind, value: object) -> bytes:
         return struct.pack("<I", value_type) + struct.pack(code, value)
     if kind == "string":
         return struct.pack("<I", ValueType.STRING) + _string(value)
-    assert isinstance(value, Sequence)
+    assert isinstance(value, Sequence), f"{kind} are a sequence"
     if kind == "strings":
         return _array(ValueType.STRING, len(value), map(_string, value))
     return _array(ValueType.INT32, len(value), [struct.pack(f"<{len(value)}i", *value)])
@@ -71,6 +66,6 @@ def _array(item_type: ValueType, count: int, items: Iterable[bytes]) -> bytes:
 
 
 def _string(value: object) -> bytes:
-    assert isinstance(value, str)
+    assert isinstance(value, str), f"{value!r} is due to be a text"
     encoded = value.encode()
     return struct.pack("<Q", len(encoded)) + encoded

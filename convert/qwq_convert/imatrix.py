@@ -11,21 +11,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
-import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from qwq_convert.header import encode_header
 from qwq_convert.metadata import KeyValue
+from qwq_convert.weights import Column
 from qwq_local.errors import ConversionError, ModelFileError
-from qwq_local.gguf import MAGIC, GgufArray, GgufHeader, GgufTensor, ValueType, read_header
+from qwq_local.gguf import MAGIC, GgufArray, GgufHeader, GgufTensor, ValueType, padded, read_header
 from qwq_local.quants import F32
 
-Column: TypeAlias = NDArray[np.float32]
-"""One number for each column of a weight: (row length,), or (matrices x row length,) for a weight of several matrices."""
-
 FILE_TYPE = "imatrix"
+DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
 SUMS, COUNTS = ".in_sum2", ".counts"
 MAX_INT32 = 2**31 - 1
 MAX_TEXT_BYTES = 127
@@ -106,36 +105,31 @@ def write_importance(path: Path, sums: Mapping[str, tuple[NDArray[np.float64], i
     Raises:
         ConversionError: a sum is beyond float32, or the disk refuses.
     """
-    part = _part(path)
-    writer = gguf.GGUFWriter(None, FILE_TYPE)
-    writer.kv_data[0].clear()  # gguf-py puts general.architecture into every file, and this one holds no model
-    writer.add_type(FILE_TYPE)
-    writer.add_array(gguf.Keys.IMatrix.DATASETS, [_as_utf8(dataset.name)])
-    writer.add_uint32(gguf.Keys.IMatrix.CHUNK_COUNT, dataset.n_chunks)
-    writer.add_uint32(gguf.Keys.IMatrix.CHUNK_SIZE, dataset.chunk_tokens)
-    for name in sorted(sums):
-        squares, n_tokens = sums[name]
+    metadata = (
+        KeyValue("general.type", "string", FILE_TYPE),
+        KeyValue(DATASETS, "strings", [_as_utf8(dataset.name)]),
+        KeyValue(CHUNK_COUNT, "uint32", dataset.n_chunks),
+        KeyValue(CHUNK_SIZE, "uint32", dataset.chunk_tokens),
+    )
+    tensors: dict[str, Column] = {}
+    for name, (squares, n_tokens) in sorted(sums.items()):
         if not (squares <= np.finfo(np.float32).max).all():
             raise ConversionError(f"What passes through {name} is too large for float32.", hint="The model's file may be damaged.")
-        writer.add_tensor(name + SUMS, squares.astype(np.float32))
-        writer.add_tensor(name + COUNTS, np.array([n_tokens], dtype=np.float32))
+        tensors[name + SUMS] = squares.astype("<f4")
+        tensors[name + COUNTS] = np.array([n_tokens], dtype="<f4")
+    header = encode_header(metadata, {name: values.shape for name, values in tensors.items()}, dict.fromkeys(tensors, F32))
+    part = _part(path)
     try:
-        writer.write_header_to_file(part)
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        _bring_to_disk(part)
+        with part.open("wb") as file:
+            file.write(header)
+            file.writelines(values.tobytes().ljust(padded(values.nbytes), b"\0") for values in tensors.values())
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        writer.close()
         part.unlink(missing_ok=True)
-
-
-def _bring_to_disk(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _part(path: Path) -> Path:
@@ -177,17 +171,17 @@ def _read_gguf(path: Path) -> Importance:
     if not names:
         raise ConversionError(f"{path} holds no importance matrix.", hint="Give a file made by qwq imatrix or llama-imatrix.")
     values = {name: _mean_squares(path, name, tensors) for name in sorted(names)}
-    n_chunks = header.integer(gguf.Keys.IMatrix.CHUNK_COUNT)
-    header.integer(gguf.Keys.IMatrix.CHUNK_SIZE)  # llama-quantize refuses a file without it
+    n_chunks = header.integer(CHUNK_COUNT)
+    header.integer(CHUNK_SIZE)  # llama-quantize refuses a file without it
     if not 0 <= n_chunks <= MAX_INT32:
         _refuse(path, f"it counts {n_chunks:,} chunks")
     return Importance(path, values, _datasets(header), n_chunks)
 
 
 def _datasets(header: GgufHeader) -> tuple[str, ...]:
-    array = header.metadata.get(gguf.Keys.IMatrix.DATASETS)
+    array = header.metadata.get(DATASETS)
     if not isinstance(array, GgufArray) or array.item_type is not ValueType.STRING:
-        _refuse(header.path, f"it says {array!r} for {gguf.Keys.IMatrix.DATASETS}, where texts are due")
+        _refuse(header.path, f"it says {array!r} for {DATASETS}, where texts are due")
     return tuple(map(str, array.items or ()))
 
 

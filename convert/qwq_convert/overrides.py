@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from qwq_local.errors import SettingsError
-from qwq_local.quants import TENSOR_TYPES, Override, TensorType
+from qwq_local.quants import TENSOR_TYPES, WEIGHT_TYPES, Override, TensorType
 
-_NO_WEIGHTS = {"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"}
-MAKEABLE: Mapping[str, TensorType] = {found.name: found for found in TENSOR_TYPES.values() if found.name not in _NO_WEIGHTS}
+MAKEABLE: Mapping[str, TensorType] = {found.name: found for found in TENSOR_TYPES.values() if found in WEIGHT_TYPES}
 """The types that ggml_quantize_chunk makes (ggml/src/ggml.c), by name."""
 
 

@@ -12,20 +12,20 @@ from pathlib import Path
 
 from qwq_convert.encoding import Encoder
 from qwq_convert.journal import Binding, Journal
-from qwq_convert.plan import Choices, Plan, make_plan
+from qwq_convert.plan import ConversionChoices, ConversionPlan, plan_conversion
 from qwq_convert.publish import publish
-from qwq_convert.quantize import Column
 from qwq_convert.report import ConversionReport, ConvertedFile
+from qwq_convert.weights import Column
 from qwq_convert.writer import GgufFile, PlannedFile, Standing, inspect, nothing
 from qwq_local.errors import ConversionError
 
-__all__ = ["Choices", "Progress", "convert"]
+__all__ = ["ConversionChoices", "ConversionProgress", "convert"]
 
-DEFAULTS = Choices()
+DEFAULTS = ConversionChoices()
 
 
 @dataclass(frozen=True)
-class Progress:
+class ConversionProgress:
     """How far a stage of a conversion is ("checking" what a former run left, or "converting"), in bytes read, and what is at hand."""
 
     stage: str
@@ -34,14 +34,14 @@ class Progress:
     at: str
 
 
-Listener = Callable[[Progress], object]
+Listener = Callable[[ConversionProgress], object]
 
 
 def convert(
     source: Path,
     out_dir: Path,
     quantizations: Sequence[str],
-    choices: Choices = DEFAULTS,
+    choices: ConversionChoices = DEFAULTS,
     *,
     progress: Listener | None = None,
     notice: Callable[[str], object] | None = None,
@@ -56,7 +56,7 @@ def convert(
         ConversionError: the checkpoint, the disk or an existing file stands in the way. A file that has its final name is whole.
     """
     started_at = time.perf_counter()
-    plan = make_plan(source, out_dir, quantizations, choices)
+    plan = plan_conversion(source, out_dir, quantizations, choices)
     _make_folder(out_dir)
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(out_dir / f"{plan.name}.journal.part"))
@@ -81,7 +81,7 @@ def convert(
 
 
 class _Run:
-    def __init__(self, plan: Plan, journal: Journal, progress: Listener, notice: Callable[[str], object]) -> None:
+    def __init__(self, plan: ConversionPlan, journal: Journal, progress: Listener, notice: Callable[[str], object]) -> None:
         self.notice = notice
         self._plan = plan
         self._journal = journal
@@ -111,7 +111,7 @@ class _Run:
         def advance(n_bytes: int) -> None:
             nonlocal done_bytes
             done_bytes += n_bytes
-            self._progress(Progress("checking", done_bytes, file.borders[len(record.sums) - 1], file.path.name))
+            self._progress(ConversionProgress("checking", done_bytes, file.borders[len(record.sums) - 1], file.path.name))
 
         was_finished = self._is_finished(file)
         standing = inspect(file, record, advance)
@@ -135,7 +135,7 @@ class _Run:
                     file.append(name, encoded[file.planned.types[name]])
                 n_rows_done += len(next(iter(encoded.values())))
                 at_bytes = done_bytes + source.size_bytes * n_rows_done // source.n_rows
-                self._progress(Progress("converting", at_bytes, total_bytes, tensor.source))
+                self._progress(ConversionProgress("converting", at_bytes, total_bytes, tensor.source))
             done_bytes += source.size_bytes
 
     def _is_finished(self, file: PlannedFile) -> bool:
@@ -175,7 +175,7 @@ def _resumed_bytes(file: PlannedFile, standing: Standing) -> int:
     return file.borders[len(standing.sums) - 1] if standing.sums else 0
 
 
-def _report(plan: Plan, files: Sequence[GgufFile], seconds: float, resumed_bytes: int) -> ConversionReport:
+def _report(plan: ConversionPlan, files: Sequence[GgufFile], seconds: float, resumed_bytes: int) -> ConversionReport:
     made = iter(files)
     converted = tuple(_converted(output.quantization.name, next(made)) for output in plan.outputs for _ in output.files)
     origin = plan.provenance

@@ -11,7 +11,7 @@ from pathlib import Path
 from qwq_convert.about import describe
 from qwq_convert.checkpoint import Checkpoint, open_checkpoint
 from qwq_convert.config import ModelConfig, parse_config
-from qwq_convert.header import encode_header, padded
+from qwq_convert.header import encode_header
 from qwq_convert.imatrix import Importance, read_importance
 from qwq_convert.journal import Binding
 from qwq_convert.mapping import MappedTensor, Shape, map_tensors
@@ -22,11 +22,12 @@ from qwq_convert.split import distribute, split_path, split_values
 from qwq_convert.vocab import build_vocabulary
 from qwq_convert.writer import PlannedFile
 from qwq_local.errors import ConversionError, SettingsError
+from qwq_local.gguf import padded
 from qwq_local.quants import ModelTraits, Quantization, TensorType, choose_types, find_quantization, needs_imatrix, tensor_bytes
 
 
 @dataclass(frozen=True)
-class Choices:
+class ConversionChoices:
     """What may be chosen.
 
     The model's name (by default the checkpoint's own), YaRN, whether existing files are replaced, the largest file's tensors in bytes, a
@@ -53,7 +54,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """What is to be made of which checkpoint; `metadata` is that of the first output."""
 
     name: str
@@ -81,7 +82,7 @@ class Plan:
         }
 
 
-def make_plan(source: Path, out_dir: Path, quantizations: Sequence[str], choices: Choices) -> Plan:
+def plan_conversion(source: Path, out_dir: Path, quantizations: Sequence[str], choices: ConversionChoices) -> ConversionPlan:
     """Settle what converting the checkpoint in the folder `source` will make of it in `out_dir`.
 
     Raises:
@@ -112,7 +113,9 @@ def make_plan(source: Path, out_dir: Path, quantizations: Sequence[str], choices
         )
         for quantization in wanted
     )
-    return Plan(name, n_parameters, checkpoint, provenance, tensors, importance, importance_sha256, assemble(model, wanted[0]), outputs)
+    return ConversionPlan(
+        name, n_parameters, checkpoint, provenance, tensors, importance, importance_sha256, assemble(model, wanted[0]), outputs
+    )
 
 
 def _types(
@@ -147,7 +150,7 @@ def _read_importance(path: Path, shapes: Mapping[str, Shape]) -> Importance:
 
 
 def _files(
-    path: Path, metadata: Sequence[KeyValue], shapes: Mapping[str, Shape], types: Mapping[str, TensorType], choices: Choices
+    path: Path, metadata: Sequence[KeyValue], shapes: Mapping[str, Shape], types: Mapping[str, TensorType], choices: ConversionChoices
 ) -> tuple[PlannedFile, ...]:
     sizes = {name: tensor_bytes(types[name], shape) for name, shape in shapes.items()}
     groups = distribute({name: padded(size) for name, size in sizes.items()}, choices.split_bytes) if choices.split_bytes else ()

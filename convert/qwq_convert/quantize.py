@@ -8,15 +8,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from qwq_convert.weights import Rows
+from qwq_convert.weights import Column, Rows
 from qwq_local.errors import ConversionError
 from qwq_local.quants import F32, TensorType
 
 Encoded: TypeAlias = NDArray[np.uint8]
 """Bytes of rows: (rows, bytes of a row)."""
-
-Column: TypeAlias = NDArray[np.float32]
-"""One number for each column of a weight: (row length,)."""
 
 Quantizer: TypeAlias = Callable[[Rows, TensorType, Column | None], Encoded]
 """What turns rows into the bytes of a type, weighing columns by their importance; raises OverflowError where one is too large."""

@@ -1,4 +1,4 @@
-"""One safetensors file: its header, checked before anything is allocated by it, and its tensors in chunks of rows.
+"""One safetensors file: its header, checked before anything is allocated by it, and its tensors, whole or in pieces of some rows.
 
 The format is that of github.com/huggingface/safetensors: eight bytes of length, a JSON header, then the tensors without holes. Rows are
 read with plain reads, because pages of a memory map would count as this process's memory until the kernel takes them back.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
@@ -20,6 +20,9 @@ from qwq_local.errors import ConversionError
 
 Rows: TypeAlias = NDArray[np.float32]
 """Rows of weights: (rows, row length), float32, contiguous."""
+
+Column: TypeAlias = NDArray[np.float32]
+"""One number for each column of a weight: (row length,), or (matrices x row length,) for a weight of several matrices."""
 
 MAX_HEADER_BYTES = 100_000_000
 """The limit of the safetensors library itself."""
@@ -50,30 +53,36 @@ class SourceTensor:
         """Rows that it has; a vector is one row."""
         return math.prod(self.shape[:-1])
 
-    def chunks(self, chunk_bytes: int) -> Iterator[Rows]:
-        """Its rows in order, at least one and at most `chunk_bytes` of them as float32 at a time; a vector is one row.
+    def pieces(self, piece_bytes: int) -> Iterator[SourceTensor]:
+        """Tensors of its successive rows, each of at least one and at most `piece_bytes` as float32."""
+        row_length = self.shape[-1]
+        rows_at_once = max(1, piece_bytes // (4 * row_length))
+        bytes_of_row = self.size_bytes // self.n_rows
+        for first in range(0, self.n_rows, rows_at_once):
+            shape = min(rows_at_once, self.n_rows - first), row_length
+            yield replace(self, shape=shape, offset_bytes=self.offset_bytes + first * bytes_of_row)
+
+    def read(self) -> Rows:
+        """All of its rows.
 
         Raises:
             ConversionError: the file cannot be read, or has become shorter.
         """
-        row_length = self.shape[-1]
-        rows_at_once = max(1, chunk_bytes // (4 * row_length))
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset_bytes)
-                for first in range(0, self.n_rows, rows_at_once):
-                    n_elements = min(rows_at_once, self.n_rows - first) * row_length
-                    encoded = file.read(n_elements * DTYPE_BYTES[self.dtype])
-                    yield self._widen(encoded, n_elements).reshape(-1, row_length)
+                encoded = file.read(self.size_bytes)
         except OSError as error:
             raise ConversionError(f"{self.path} cannot be read: {error.strerror}.", hint="Check the disk.") from error
-
-    def _widen(self, encoded: bytes, n_elements: int) -> NDArray[np.float32]:
-        if len(encoded) != n_elements * DTYPE_BYTES[self.dtype]:
+        if len(encoded) != self.size_bytes:
             raise ConversionError(f"{self.path} ended within {self.name}.", hint="Leave it alone while it is converted.")
-        if self.dtype == "BF16":
-            return (np.frombuffer(encoded, "<u2").astype(np.uint32) << 16).view(np.float32)
-        return np.frombuffer(encoded, "<f2" if self.dtype == "F16" else "<f4").astype(np.float32, copy=False)
+        return _widened(encoded, self.dtype).reshape(-1, self.shape[-1])
+
+
+def _widened(encoded: bytes, dtype: str) -> NDArray[np.float32]:
+    if dtype == "BF16":
+        return (np.frombuffer(encoded, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(encoded, "<f2" if dtype == "F16" else "<f4").astype(np.float32, copy=False)
 
 
 def read_tensor_table(path: Path) -> dict[str, SourceTensor]:

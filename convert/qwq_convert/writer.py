@@ -13,10 +13,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Self
 
-from qwq_convert.header import padded
 from qwq_convert.journal import Binding, Journal, Record, write_all
 from qwq_convert.quantize import Encoded
 from qwq_local.errors import ConversionError
+from qwq_local.gguf import padded
 from qwq_local.quants import TensorType
 
 CHECK_BYTES = 2**22
@@ -182,7 +182,7 @@ class GgufFile:
             raise self._unwritable(error) from error
 
     def _write(self, content: bytes | memoryview) -> None:
-        assert self._file is not None
+        assert self._file is not None, "it is open, and not final already"
         try:
             write_all(self._file, content)
         except OSError as error:

@@ -11,8 +11,7 @@ import click
 
 from qwq_convert.hub import find_source
 from qwq_convert.metadata import YarnChoice
-from qwq_convert.pipeline import Progress, convert
-from qwq_convert.plan import Choices
+from qwq_convert.pipeline import ConversionChoices, ConversionProgress, convert
 from qwq_convert.report import to_json, to_lines
 from qwq_convert.split import parse_size
 from qwq_local.cli.terminal import notice
@@ -29,7 +28,7 @@ def run(source: str, out_dir: Path, quantizations: tuple[str, ...], *, as_json: 
         find_quantization(quantization)  # so that a wrong name is told before a download
     bar = TransferBar(time.perf_counter())
 
-    def show(progress: Progress) -> None:
+    def show(progress: ConversionProgress) -> None:
         bar.update(progress.stage, progress.done_bytes, progress.total_bytes, time.perf_counter())
 
     def tell(text: str) -> None:
@@ -48,7 +47,7 @@ def run(source: str, out_dir: Path, quantizations: tuple[str, ...], *, as_json: 
     click.echo(json.dumps(to_json(report), ensure_ascii=False) if as_json else "\n".join(to_lines(report)))
 
 
-def _choices(*, yarn: bool, yarn_factor: float | None, split: str | None, **others: Any) -> Choices:  # noqa: ANN401 - fields of Choices
+def _choices(*, yarn: bool, yarn_factor: float | None, split: str | None, **others: Any) -> ConversionChoices:  # noqa: ANN401 - fields of ConversionChoices
     if yarn_factor is not None and not yarn:
         raise SettingsError(f"--yarn-factor {yarn_factor:g} contradicts --no-yarn.", hint="Leave one of them out.")
-    return Choices(yarn=YarnChoice(yarn, yarn_factor), split_bytes=None if split is None else parse_size(split), **others)
+    return ConversionChoices(yarn=YarnChoice(yarn, yarn_factor), split_bytes=None if split is None else parse_size(split), **others)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from qwq_local.llama._activations import ActivationCollector
 from qwq_local.llama._backend import LlamaBackend
 from qwq_local.llama._constraint import check_constraint
 from qwq_local.llama._context import ContextShape
 from qwq_local.llama._devices import list_devices
-from qwq_local.llama._imatrix import ActivationCollector
 from qwq_local.llama._layouts import cpu_build
 from qwq_local.llama._meter import CpuMeter
-from qwq_local.llama._model import Progress
+from qwq_local.llama._model import LoadListener
 from qwq_local.llama._probe import MemoryProbe, ProbedMemory, probe_memory
+from qwq_local.llama._quantize import quantize_rows
 from qwq_local.llama._vocabulary import FileVocabulary
 
 __all__ = [
@@ -19,11 +20,12 @@ __all__ = [
     "CpuMeter",
     "FileVocabulary",
     "LlamaBackend",
+    "LoadListener",
     "MemoryProbe",
     "ProbedMemory",
-    "Progress",
     "check_constraint",
     "cpu_build",
     "list_devices",
     "probe_memory",
+    "quantize_rows",
 ]

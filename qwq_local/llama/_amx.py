@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from qwq_local.configuration import find_folders
-from qwq_local.llama._library import library
+from qwq_local.llama._library import library, library_folder
 
 FILE_NAME: Final = "amx.json"
 TRIAL_TOKENS: Final = 64
@@ -31,11 +31,9 @@ def extra_buffers_work() -> bool:
 
     Where the build has AMX, a trial run decides, once for each build; its outcome is kept in the cache folder.
     """
-    lib = library()
-    if b"AMX_INT8 = 1" not in lib.llama_print_system_info():
+    if b"AMX_INT8 = 1" not in library().llama_print_system_info():
         return True
-    binary = Path(lib.__file__).parent / "lib"
-    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(binary.glob("*ggml-cpu*"))]
+    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(library_folder().glob("*ggml-cpu*"))]
     kept = find_folders().cache / FILE_NAME
     works = _read(kept, stamp)
     if works is None and (works := _try()) is not None:

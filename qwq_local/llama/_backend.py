@@ -9,7 +9,7 @@ from qwq_local.backend import BatchToken, Constraint, Rope
 from qwq_local.llama._constraint import ConstraintCompiler
 from qwq_local.llama._context import ContextShape, LlamaContext
 from qwq_local.llama._interrupt import InterruptSwitch
-from qwq_local.llama._model import LlamaModel, Progress
+from qwq_local.llama._model import LlamaModel, LoadListener
 from qwq_local.llama._sampler import LlamaSampler
 from qwq_local.llama._vocabulary import LlamaVocabulary
 from qwq_local.settings import Sampling
@@ -27,7 +27,7 @@ class LlamaBackend:
         shape: ContextShape,
         rope: Rope,
         n_gpu_layers: int | None = None,
-        on_progress: Progress | None = None,
+        on_progress: LoadListener | None = None,
         gpu_shares: Sequence[float] = (),
     ) -> None:
         self._model = LlamaModel(path, n_gpu_layers, on_progress, gpu_shares)

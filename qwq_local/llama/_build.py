@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qwq_local.llama._library import library
+from qwq_local.llama._library import library, library_folder
 
 _CUDA = re.compile(rb"libcudart\.so\.(\d+)|cudart64_(\d+)")
 """How a library for CUDA names the runtime that it was linked against, on Linux and on Windows."""
@@ -21,7 +21,7 @@ def describe_build() -> dict[str, Any]:
     return {
         "offloads": bool(lib.llama_supports_gpu_offload()),
         "features": re.findall(r"(\w+) = 1", system),
-        "cuda": cuda_of(Path(lib.__file__).parent / "lib"),
+        "cuda": cuda_of(library_folder()),
     }
 
 

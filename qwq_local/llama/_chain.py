@@ -28,7 +28,7 @@ def new_chain(sampling: Sampling, seed: int, vocabulary: LlamaVocabulary, n_ctx:
     return chain
 
 
-def _bias(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary) -> list[Any]:  # noqa: ANN401
+def _bias(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary) -> list[Any]:  # noqa: ANN401 - as above
     if not sampling.logit_bias:
         return []
     by_token = dict(sampling.logit_bias)  # of several for one token, the last counts
@@ -36,7 +36,7 @@ def _bias(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary) -> list[Any
     return [lib.llama_sampler_init_logit_bias(vocabulary.n_tokens, len(biases), biases)]
 
 
-def _penalties(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary, n_ctx: int) -> list[Any]:  # noqa: ANN401
+def _penalties(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary, n_ctx: int) -> list[Any]:  # noqa: ANN401 - as above
     links = []
     if sampling.presence_penalty or sampling.frequency_penalty or sampling.repeat_penalty != 1:
         links.append(
@@ -69,7 +69,7 @@ def _last_n(wished: int, n_ctx: int) -> int:
     return n_ctx if wished < 0 else min(wished, n_ctx)
 
 
-def _choice(lib: Any, sampling: Sampling, seed: int, n_vocab: int) -> list[Any]:  # noqa: ANN401
+def _choice(lib: Any, sampling: Sampling, seed: int, n_vocab: int) -> list[Any]:  # noqa: ANN401 - as above
     if sampling.temperature == 0:
         return [lib.llama_sampler_init_greedy()]
     temperature = (
@@ -84,7 +84,7 @@ def _choice(lib: Any, sampling: Sampling, seed: int, n_vocab: int) -> list[Any]:
     return [*_truncations(lib, sampling, seed), temperature, lib.llama_sampler_init_dist(seed)]
 
 
-def _truncations(lib: Any, sampling: Sampling, seed: int) -> list[Any]:  # noqa: ANN401
+def _truncations(lib: Any, sampling: Sampling, seed: int) -> list[Any]:  # noqa: ANN401 - as above
     links = []
     if sampling.top_n_sigma:
         links.append(lib.llama_sampler_init_top_n_sigma(sampling.top_n_sigma))

@@ -12,10 +12,9 @@ from qwq_local.errors import DecodeError, LoadError
 from qwq_local.llama._interrupt import InterruptSwitch
 from qwq_local.llama._library import library, take_log
 from qwq_local.llama._model import LlamaModel
-from qwq_local.quants import F16, F32, Q8_0
+from qwq_local.quants import CACHE_TYPES
 from qwq_local.settings import KvType
 
-KV_TYPE_IDS: Final[dict[KvType, int]] = {"f32": F32.id, "f16": F16.id, "q8_0": Q8_0.id, "q4_0": 2}
 ROPE_SCALING_NONE: Final = 0
 ROPE_SCALING_YARN: Final = 2
 """`enum llama_rope_scaling_type` (include/llama.h)."""
@@ -67,7 +66,7 @@ class LlamaContext:
         self.rope = rope
         self._switch = switch
         self._on_node = on_node  # C keeps only the pointer
-        params = _params(shape, rope)
+        params = context_params(shape, rope)
         if on_node is not None:
             params.cb_eval = on_node
         self.handle: Any = lib.llama_init_from_model(model.handle, params)
@@ -141,7 +140,8 @@ class LlamaContext:
             self.handle = None
 
 
-def _params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes struct
+def context_params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes struct
+    """The `llama_context_params` of a shape."""
     params = library().llama_context_default_params()
     params.n_ctx = shape.n_cells
     params.kv_unified = True
@@ -150,7 +150,7 @@ def _params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes 
     params.n_seq_max = shape.n_sequences
     params.n_outputs_max = shape.n_outputs
     params.n_threads = params.n_threads_batch = shape.n_threads
-    params.type_k = params.type_v = KV_TYPE_IDS[shape.kv_type]
+    params.type_k = params.type_v = CACHE_TYPES[shape.kv_type].id
     params.no_perf = True
     if shape.kv_type == "f32":
         # Flash attention rounds keys and values to f16 whatever they are stored as (ggml/src/ggml-cpu/ops.cpp), so f32 goes without it.

@@ -10,7 +10,8 @@ from typing import Any, Final
 from qwq_local.errors import LoadError
 from qwq_local.llama._amx import extra_buffers_work
 from qwq_local.llama._devices import handles_of
-from qwq_local.llama._library import ggml_base, library
+from qwq_local.llama._ggml import ggml
+from qwq_local.llama._library import TESTED_HINT, library
 from qwq_local.llama._tensor import Tensor
 
 KNOWN_LAYOUTS: Final = frozenset({b"CPU_REPACK", b"AMX"})
@@ -23,7 +24,7 @@ def cpu_build() -> str:
 
     Raises LoadError where llama.cpp does not load.
     """
-    layouts = [_functions().ggml_backend_buft_name(layout).decode() for layout in _layouts()]
+    layouts = [ggml().ggml_backend_buft_name(layout).decode() for layout in _layouts()]
     import llama_cpp
 
     return f"llama-cpp-python {llama_cpp.__version__} {library().llama_print_system_info().decode()}{' '.join(layouts)}"
@@ -34,7 +35,7 @@ def choose_layout(matrix: int, product: int) -> tuple[int, int]:
 
     As llama.cpp does it (`weight_buft_supported` in src/llama-model-loader.cpp). Raises LoadError where there is none.
     """
-    lib = _functions()
+    lib = ggml()
     for layout in _layouts():
         buffer: int = lib.ggml_backend_buft_alloc_buffer(layout, SMALL_BYTES)
         Tensor.from_address(matrix).buffer = buffer
@@ -46,7 +47,7 @@ def choose_layout(matrix: int, product: int) -> tuple[int, int]:
 
 def plain_layout() -> int:
     """The CPU's own buffer type."""
-    found: int = _functions().ggml_backend_dev_buffer_type(cpu_device())
+    found: int = ggml().ggml_backend_dev_buffer_type(cpu_device())
     return found
 
 
@@ -57,11 +58,10 @@ def cpu_device() -> int:
 
 def cpu_function(name: bytes, result: Any, *arguments: Any) -> Any:  # noqa: ANN401 - ctypes' own
     """A function of the CPU backend that it tells by name only (ggml/src/ggml-cpu/ggml-cpu.cpp). Raises LoadError where it has none."""
-    device, lib = cpu_device(), _functions()
+    device, lib = cpu_device(), ggml()
     address = lib.ggml_backend_reg_get_proc_address(lib.ggml_backend_dev_backend_reg(device), name)
     if not address:
-        hint = "Install the llama-cpp-python that this package was tested with."
-        raise LoadError(f"llama.cpp's CPU backend has no {name.decode()}.", hint=hint)
+        raise LoadError(f"llama.cpp's CPU backend has no {name.decode()}.", hint=TESTED_HINT)
     return ctypes.CFUNCTYPE(result, *arguments)(address)
 
 
@@ -71,7 +71,7 @@ def _layouts() -> tuple[int, ...]:
 
     Where a GPU has pinned memory for them it comes before the extra ones, and is then given up for the plain one, since files are mapped.
     """
-    gpus, lib = handles_of("gpu", "igpu"), _functions()
+    gpus, lib = handles_of("gpu", "igpu"), ggml()
     has_pinned = any(lib.ggml_backend_dev_host_buffer_type(gpu) for gpu in gpus)
     extra = _extra_layouts() if not has_pinned and extra_buffers_work() else []
     return (*(layout for layout in extra if lib.ggml_backend_buft_name(layout) in KNOWN_LAYOUTS), plain_layout())
@@ -80,22 +80,3 @@ def _layouts() -> tuple[int, ...]:
 def _extra_layouts() -> list[int]:
     first = cpu_function(b"ggml_backend_dev_get_extra_bufts", ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p)(cpu_device())
     return list(itertools.takewhile(bool, (first[i] for i in itertools.count()))) if first else []
-
-
-_POINTER: Final = ctypes.c_void_p
-_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
-    "ggml_backend_dev_backend_reg": (_POINTER, [_POINTER]),
-    "ggml_backend_reg_get_proc_address": (_POINTER, [_POINTER, ctypes.c_char_p]),
-    "ggml_backend_dev_buffer_type": (_POINTER, [_POINTER]),
-    "ggml_backend_dev_host_buffer_type": (_POINTER, [_POINTER]),
-    "ggml_backend_dev_supports_op": (ctypes.c_bool, [_POINTER] * 2),
-    "ggml_backend_buft_name": (ctypes.c_char_p, [_POINTER]),
-    "ggml_backend_buft_alloc_buffer": (_POINTER, [_POINTER, ctypes.c_size_t]),
-    "ggml_backend_buffer_free": (None, [_POINTER]),
-}
-"""ggml/include/ggml-backend.h"""
-
-
-@cache
-def _functions() -> Any:  # noqa: ANN401 - a ctypes library
-    return ggml_base(_SIGNATURES)

@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from qwq_local.errors import LoadError
 
 GGML_LOG_LEVEL_WARN: Final = 3
 """`enum ggml_log_level` (ggml/include/ggml.h)."""
+TESTED_HINT: Final = "Install the llama-cpp-python that this package was tested with."
 
 _log_lines: deque[str] = deque(maxlen=40)
 
 
+class LogLine(NamedTuple):
+    """A piece of llama.cpp's log: `level` as in `enum ggml_log_level`."""
+
+    level: int
+    text: str
+
+
 @cache
 def library() -> Any:  # noqa: ANN401 - llama_cpp ships no types
-    """The ctypes bindings, with the log redirected and the backends started."""
-    from llama_cpp import llama_cpp
-
+    """The ctypes bindings, with the log redirected and the backends started. Raises LoadError where they cannot be had."""
+    try:
+        from llama_cpp import llama_cpp
+    except (ImportError, OSError, RuntimeError) as error:
+        raise unusable(error) from error
     llama_cpp.llama_log_set(_log_callback(llama_cpp), ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     return llama_cpp
+
+
+def library_folder() -> Path:
+    """Where the shared libraries are, as llama-cpp-python finds them. Raises LoadError as `library` does."""
+    shipped = Path(library().__file__).parent / "lib"
+    return Path(os.environ.get("LLAMA_CPP_LIB_PATH") or shipped)
+
+
+def unusable(error: Exception) -> LoadError:
+    """What is raised where llama-cpp-python is not there, does not load, or lacks a part."""
+    return LoadError(f"llama-cpp-python's library cannot be used: {error}.", hint=TESTED_HINT)
 
 
 @cache
@@ -44,19 +67,18 @@ def take_log() -> str:
     return "\n".join(lines)
 
 
-def ggml_base(signatures: Mapping[str, tuple[Any, list[Any]]]) -> Any:  # noqa: ANN401 - as above
-    """Ggml's base library with these functions ready to be called: by name, the type of the result and those of the arguments.
+@contextmanager
+def listening() -> Iterator[list[LogLine]]:
+    """What llama.cpp logs meanwhile, at every level."""
+    lib = library()
+    lines: list[LogLine] = []
 
-    Raises LoadError where llama-cpp-python ships no such library or function.
-    """
-    import llama_cpp
-    from llama_cpp._ctypes_extensions import load_shared_library
+    @lib.llama_log_callback  # type: ignore[untyped-decorator]
+    def keep(level: int, text: bytes, _: object) -> None:
+        lines.append(LogLine(level, text.decode("utf-8", "replace")))
 
+    lib.llama_log_set(keep, ctypes.c_void_p(0))
     try:
-        base = load_shared_library("ggml-base", Path(llama_cpp.__file__).parent / "lib")
-        for name, (result, arguments) in signatures.items():
-            function = getattr(base, name)
-            function.restype, function.argtypes = result, arguments
-    except (AttributeError, FileNotFoundError, RuntimeError) as error:
-        raise LoadError(f"llama-cpp-python lacks a part of ggml: {error}.", hint="Install llama-cpp-python again.") from error
-    return base
+        yield lines
+    finally:
+        lib.llama_log_set(_log_callback(lib), ctypes.c_void_p(0))

@@ -9,18 +9,15 @@ import ctypes
 import statistics
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from qwq_local import card
 from qwq_local.errors import LoadError
-from qwq_local.llama._context import KV_TYPE_IDS
+from qwq_local.llama._ggml import InitParams, ggml
 from qwq_local.llama._layouts import choose_layout, cpu_device, cpu_function, plain_layout
-from qwq_local.llama._library import ggml_base
-from qwq_local.llama._tensor import InitParams, Tensor, mul_mat_op
-from qwq_local.quants import F32, TENSOR_TYPES, TensorType
+from qwq_local.llama._tensor import Tensor, mul_mat_op
+from qwq_local.quants import CACHE_TYPES, F32, TensorType
 from qwq_local.settings import KvType
 
 MATRIX_BYTES: Final = 32 * 2**20
@@ -49,7 +46,7 @@ class CpuMeter:
 
     def __init__(self, n_threads: int) -> None:
         mul_mat_op()  # Tensor, through which matrices are moved, is as this library has it
-        lib = _functions()
+        lib = ggml()
         self._memory = lib.ggml_backend_buft_alloc_buffer(plain_layout(), MEMORY_BYTES)
         if not self._memory:
             raise LoadError("There is too little memory to measure the CPU's speed.", hint="Close other programs.")
@@ -71,7 +68,7 @@ class CpuMeter:
 
     def cache_rate(self, kv_type: KvType) -> float:
         """Bytes a second of keys and values, read by a token that attends to thousands with QwQ-32B's heads."""
-        return self._rate(_attention(TENSOR_TYPES[KV_TYPE_IDS[kv_type]]))
+        return self._rate(_attention(CACHE_TYPES[kv_type]))
 
     def _rate(self, work: _Work) -> float:
         """By the median of some times: the best shows the clock of a moment, which does not last."""
@@ -90,7 +87,7 @@ class CpuMeter:
         for read in work.inputs:
             read.move(self._next(read.memory_bytes))
         started_at = time.perf_counter()
-        status = _functions().ggml_backend_graph_compute(self._backend, work.graph)
+        status = ggml().ggml_backend_graph_compute(self._backend, work.graph)
         seconds = time.perf_counter() - started_at
         if status != GGML_STATUS_SUCCESS:
             raise LoadError(f"llama.cpp could not compute: status {status}.", hint="Close other programs.")
@@ -105,14 +102,14 @@ class CpuMeter:
     def close(self) -> None:
         """Give the memory back."""
         if self._memory:
-            _functions().ggml_backend_free(self._backend)
-            _functions().ggml_backend_buffer_free(self._memory)
+            ggml().ggml_backend_free(self._backend)
+            ggml().ggml_backend_buffer_free(self._memory)
             self._memory = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -141,7 +138,7 @@ class _Work:
     """A graph that reads its `inputs` once, `read_bytes` of them; `buffer` is what they belong to. `result` is its last tensor."""
 
     def __init__(self, context: int, inputs: tuple[_Input, ...], buffer: int, read_bytes: int, result: int) -> None:
-        lib = _functions()
+        lib = ggml()
         self.inputs, self.read_bytes = inputs, read_bytes
         self._context, self._buffer = context, buffer
         for each in inputs:
@@ -155,7 +152,7 @@ class _Work:
 
     def close(self) -> None:
         """Free all but the memory of the inputs."""
-        lib = _functions()
+        lib = ggml()
         lib.ggml_backend_buffer_free(self._others)
         lib.ggml_backend_buffer_free(self._buffer)
         lib.ggml_free(self._context)
@@ -163,7 +160,7 @@ class _Work:
 
 def _product(tensor_type: TensorType) -> _Work:
     """A matrix, laid out as llama.cpp would do it, times a vector."""
-    lib = _functions()
+    lib = ggml()
     row_bytes = tensor_type.row_bytes(card.N_EMBD)
     n_rows = MATRIX_BYTES // row_bytes // ROWS_STEP * ROWS_STEP
     context = lib.ggml_init(InitParams(_CONTEXT_BYTES, None, True))
@@ -177,7 +174,7 @@ def _product(tensor_type: TensorType) -> _Work:
 
 def _attention(tensor_type: TensorType) -> _Work:
     """The heads of one token on keys and values as the cache has them (`build_attn_mha` in src/llama-graph.cpp)."""
-    lib = _functions()
+    lib = ggml()
     context = lib.ggml_init(InitParams(_CONTEXT_BYTES, None, True))
     query = lib.ggml_new_tensor_3d(context, F32.id, card.HEAD_SIZE, 1, card.N_HEADS)
     sides = [lib.ggml_new_tensor_3d(context, tensor_type.id, card.HEAD_SIZE, card.N_KV_HEADS, CACHE_TOKENS) for _ in ("keys", "values")]
@@ -187,33 +184,3 @@ def _attention(tensor_type: TensorType) -> _Work:
     inputs = tuple(_Input(each, side_bytes) for each in zip(sides, by_head, strict=True))
     buffer = lib.ggml_backend_buft_alloc_buffer(plain_layout(), _PAGE_BYTES)
     return _Work(context, inputs, buffer, 2 * side_bytes, mixed)
-
-
-_POINTER: Final = ctypes.c_void_p
-_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
-    "ggml_init": (_POINTER, [InitParams]),
-    "ggml_free": (None, [_POINTER]),
-    "ggml_new_tensor_2d": (_POINTER, [_POINTER, ctypes.c_int, *[ctypes.c_int64] * 2]),
-    "ggml_new_tensor_3d": (_POINTER, [_POINTER, ctypes.c_int, *[ctypes.c_int64] * 3]),
-    "ggml_permute": (_POINTER, [_POINTER, _POINTER, *[ctypes.c_int] * 4]),
-    "ggml_mul_mat": (_POINTER, [_POINTER] * 3),
-    "ggml_flash_attn_ext": (_POINTER, [*[_POINTER] * 5, *[ctypes.c_float] * 3]),
-    "ggml_new_graph": (_POINTER, [_POINTER]),
-    "ggml_build_forward_expand": (None, [_POINTER] * 2),
-    "ggml_backend_graph_compute": (ctypes.c_int, [_POINTER] * 2),
-    "ggml_backend_dev_init": (_POINTER, [_POINTER, ctypes.c_char_p]),
-    "ggml_backend_free": (None, [_POINTER]),
-    "ggml_backend_buft_alloc_buffer": (_POINTER, [_POINTER, ctypes.c_size_t]),
-    "ggml_backend_buft_get_alloc_size": (ctypes.c_size_t, [_POINTER] * 2),
-    "ggml_backend_alloc_ctx_tensors_from_buft": (_POINTER, [_POINTER] * 2),
-    "ggml_backend_buffer_clear": (None, [_POINTER, ctypes.c_uint8]),
-    "ggml_backend_buffer_free": (None, [_POINTER]),
-    "ggml_backend_buffer_get_base": (_POINTER, [_POINTER]),
-    "ggml_backend_buffer_init_tensor": (ctypes.c_int, [_POINTER] * 2),
-}
-"""ggml/include/ggml.h, ggml-backend.h and ggml-alloc.h; `init_tensor` is in ggml/src/ggml-backend-impl.h."""
-
-
-@cache
-def _functions() -> Any:  # noqa: ANN401 - a ctypes library
-    return ggml_base(_SIGNATURES)

@@ -14,7 +14,8 @@ from qwq_local.llama._library import library, take_log
 ALL_LAYERS = -1
 """`n_gpu_layers` of llama_model_params: a negative value offloads every layer (include/llama.h)."""
 
-Progress = Callable[[float], None]
+LoadListener = Callable[[float], None]
+"""Told the share that is loaded, 0.0 to 1.0."""
 
 
 class LlamaModel:
@@ -29,14 +30,13 @@ class LlamaModel:
         self,
         path: Path,
         n_gpu_layers: int | None = None,
-        on_progress: Progress | None = None,
+        on_progress: LoadListener | None = None,
         gpu_shares: Sequence[float] = (),
         *,
         vocab_only: bool = False,
     ) -> None:
         take_log()
-        params = library().llama_model_default_params()
-        params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
+        self._params = params = model_params(n_gpu_layers, gpu_shares)  # C keeps the pointers in it
         params.vocab_only = vocab_only
         if vocab_only:
             # No devices: to ask a GPU for its free memory takes some of it (cudaMemGetInfo makes a context).
@@ -44,10 +44,6 @@ class LlamaModel:
             params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
         else:
             params.use_extra_bufts = extra_buffers_work()
-        if any(gpu_shares):
-            # All of llama_max_devices() are read.
-            self._shares = (ctypes.c_float * max(len(gpu_shares), library().llama_max_devices()))(*gpu_shares)
-            params.tensor_split = self._shares
         self.handle: Any = _load(path, params, on_progress)
         if not self.handle:
             said = take_log()
@@ -64,17 +60,8 @@ class LlamaModel:
     @property
     def chat_template(self) -> str | None:
         """The template in the model's file."""
-        return self.metadata("tokenizer.chat_template")
-
-    def metadata(self, key: str) -> str | None:
-        """A metadata value as text, or None where the file has no such key."""
-        lib, name = library(), key.encode()
-        length = lib.llama_model_meta_val_str(self.handle, name, None, 0)
-        if length < 0:
-            return None
-        buffer = ctypes.create_string_buffer(length + 1)
-        lib.llama_model_meta_val_str(self.handle, name, buffer, length + 1)
-        return buffer.value.decode("utf-8", "replace")
+        found: bytes | None = library().llama_model_chat_template(self.handle, None)
+        return None if found is None else found.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Free the weights."""
@@ -83,7 +70,18 @@ class LlamaModel:
             self.handle = None
 
 
-def _load(path: Path, params: Any, on_progress: Progress | None) -> Any:  # noqa: ANN401 - ctypes' own
+def model_params(n_gpu_layers: int | None, gpu_shares: Sequence[float]) -> Any:  # noqa: ANN401 - a ctypes struct
+    """The `llama_model_params` that put the layers where they are to go, `n_gpu_layers` and `gpu_shares` as `LlamaModel` has them."""
+    lib = library()
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
+    if any(gpu_shares):
+        # All of llama_max_devices() are read.
+        params.tensor_split = (ctypes.c_float * max(len(gpu_shares), lib.llama_max_devices()))(*gpu_shares)
+    return params
+
+
+def _load(path: Path, params: Any, on_progress: LoadListener | None) -> Any:  # noqa: ANN401 - ctypes' own
     lib = library()
     faults: list[Exception] = []
 

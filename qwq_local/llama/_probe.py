@@ -8,23 +8,20 @@ a little too much, some 40 MiB for each but the first with QwQ-32B: it forgets w
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from qwq_local.backend import Rope
 from qwq_local.errors import LoadError
 from qwq_local.gguf import read_header
-from qwq_local.llama._context import ContextShape, _params
+from qwq_local.llama._context import ContextShape, context_params
 from qwq_local.llama._devices import devices_by_buffer
-from qwq_local.llama._library import GGML_LOG_LEVEL_WARN, _log_callback, library
-from qwq_local.llama._model import ALL_LAYERS
+from qwq_local.llama._library import GGML_LOG_LEVEL_WARN, LogLine, library, listening
+from qwq_local.llama._model import model_params
 
 HOST: Final = "CPU"
 LOAD_MODE_NONE: Final = 0
@@ -52,12 +49,6 @@ class ProbedMemory:
         return self.weights_bytes + self.kv_bytes + self.compute_bytes
 
 
-@dataclass(frozen=True)
-class _Line:
-    level: int
-    text: str
-
-
 def probe_memory(path: Path, shape: ContextShape, rope: Rope, n_gpu_layers: int | None = None) -> tuple[ProbedMemory, ...]:
     """The CPU's and each GPU's part of a load of that file and context as `LlamaBackend` would do it; the last check before it.
 
@@ -66,7 +57,7 @@ def probe_memory(path: Path, shape: ContextShape, rope: Rope, n_gpu_layers: int 
         ModelFileError: the file is no GGUF, or damaged.
     """
     with MemoryProbe(path, n_gpu_layers) as probe:
-        return probe.measure(_params(shape, rope))
+        return probe.measure(context_params(shape, rope))
 
 
 class MemoryProbe:
@@ -78,17 +69,11 @@ class MemoryProbe:
 
     def __init__(self, path: Path, n_gpu_layers: int | None = None, gpu_shares: Sequence[float] = ()) -> None:
         self._sizes = {tensor.name: tensor.size_bytes for tensor in read_header(path).tensors}
-        lib = library()
-        params = lib.llama_model_default_params()
+        self._params = params = model_params(n_gpu_layers, gpu_shares)  # C keeps the pointers in it
         params.no_alloc = True
         params.load_mode = LOAD_MODE_NONE
-        params.n_gpu_layers = ALL_LAYERS if n_gpu_layers is None else n_gpu_layers
-        if gpu_shares:
-            # All of llama_max_devices() are read.
-            self._shares = (ctypes.c_float * max(len(gpu_shares), lib.llama_max_devices()))(*gpu_shares)
-            params.tensor_split = self._shares
-        with _listening() as lines:
-            self._handle: Any = lib.llama_model_load_from_file(str(path).encode(), params)
+        with listening() as lines:
+            self._handle: Any = library().llama_model_load_from_file(str(path).encode(), params)
         if not self._handle:
             raise _refusal(f"llama.cpp would not load {path}.", lines, "Check the file (its size, its source).")
         self._devices = {int(layer): device for line in lines for layer, device in _LAYER.findall(line.text)}
@@ -96,7 +81,7 @@ class MemoryProbe:
     def measure(self, params: Any) -> tuple[ProbedMemory, ...]:  # noqa: ANN401 - a ctypes struct
         """The parts of a context with these `llama_context_params`: the CPU's first. Raises LoadError."""
         lib = library()
-        with _listening() as lines:
+        with listening() as lines:
             context = lib.llama_init_from_model(self._handle, params)
         if not context:
             raise _refusal("llama.cpp would not make the context.", lines, "Ask for a shorter context (--ctx) or another --kv-type.")
@@ -136,27 +121,10 @@ class MemoryProbe:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _refusal(what: str, lines: Sequence[_Line], hint: str) -> LoadError:
+def _refusal(what: str, lines: Sequence[LogLine], hint: str) -> LoadError:
     said = [line.text.strip() for line in lines if line.level >= GGML_LOG_LEVEL_WARN and line.text.strip()]
     return LoadError(what + (f" It said: {said[-1]}" if said else ""), hint=hint)
-
-
-@contextmanager
-def _listening() -> Iterator[list[_Line]]:
-    """What llama.cpp logs meanwhile, at every level."""
-    lib = library()
-    lines: list[_Line] = []
-
-    @lib.llama_log_callback  # type: ignore[untyped-decorator]
-    def keep(level: int, text: bytes, _: object) -> None:
-        lines.append(_Line(level, text.decode("utf-8", "replace")))
-
-    lib.llama_log_set(keep, ctypes.c_void_p(0))
-    try:
-        yield lines
-    finally:
-        lib.llama_log_set(_log_callback(lib), ctypes.c_void_p(0))

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwq_local.errors import LoadError
-from qwq_local.llama._library import ggml_base
+from qwq_local.llama._ggml import ggml
+from qwq_local.llama._library import TESTED_HINT
 from qwq_local.quants import TensorType
 
 LARGEST_IN_BLOCKS: Final = 2.0**33
 """More than any type of blocks can express, whose scales are float16."""
 LARGEST_ERROR: Final = 2.0**100
 """Weighted and squared, for one weight; the sum for a block, times the squares of what stands in its grid, is still a float32."""
-
-_HINT: Final = "Install the llama-cpp-python that this package was tested with."
-_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
-    # enum ggml_type, const float * src, void * dst, int64_t start, nrows, n_per_row, const float * imatrix
-    "ggml_quantize_chunk": (ctypes.c_size_t, [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]),
-    "ggml_quantize_requires_imatrix": (ctypes.c_bool, [ctypes.c_int]),
-    "ggml_validate_row_data": (ctypes.c_bool, [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]),
-}
 
 
 def quantize_rows(rows: NDArray[np.float32], tensor_type: TensorType, importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
@@ -39,7 +30,7 @@ def quantize_rows(rows: NDArray[np.float32], tensor_type: TensorType, importance
         ValueError: the rows are no whole number of blocks, the importance is of another length, or the type cannot do without it.
     """
     n_rows, row_length = rows.shape
-    if importance is None and _base().ggml_quantize_requires_imatrix(tensor_type.id):
+    if importance is None and ggml().ggml_quantize_requires_imatrix(tensor_type.id):
         raise ValueError(f"{tensor_type.name} cannot be made without an importance matrix")
     if importance is not None and importance.shape != (row_length,):
         raise ValueError(f"the importance has the shape {importance.shape} for rows of {row_length}")
@@ -49,10 +40,10 @@ def quantize_rows(rows: NDArray[np.float32], tensor_type: TensorType, importance
         _require_searchable(source, tensor_type, weights)
     blocks = np.empty((n_rows, tensor_type.row_bytes(row_length)), dtype=np.uint8)
     weights_address = None if weights is None else weights.ctypes.data
-    written = _base().ggml_quantize_chunk(tensor_type.id, source.ctypes.data, blocks.ctypes.data, 0, n_rows, row_length, weights_address)
+    written = ggml().ggml_quantize_chunk(tensor_type.id, source.ctypes.data, blocks.ctypes.data, 0, n_rows, row_length, weights_address)
     if written != blocks.nbytes:
-        raise LoadError(f"llama.cpp made {written:,} bytes of {tensor_type.name}, where {blocks.nbytes:,} were due.", hint=_HINT)
-    if not _base().ggml_validate_row_data(tensor_type.id, blocks.ctypes.data, blocks.nbytes) and np.isfinite(source).all():
+        raise LoadError(f"llama.cpp made {written:,} bytes of {tensor_type.name}, where {blocks.nbytes:,} were due.", hint=TESTED_HINT)
+    if not ggml().ggml_validate_row_data(tensor_type.id, blocks.ctypes.data, blocks.nbytes) and np.isfinite(source).all():
         raise OverflowError(f"a weight is too large for {tensor_type.name}")
     return blocks
 
@@ -64,8 +55,3 @@ def _require_searchable(rows: NDArray[np.float32], tensor_type: TensorType, impo
         raise OverflowError(f"a weight is too large for {tensor_type.name}")
     if importance is not None and float(importance.max()) * largest**2 > LARGEST_ERROR:
         raise OverflowError(f"a column is too important for {tensor_type.name}")
-
-
-@cache
-def _base() -> Any:  # noqa: ANN401 - a ctypes library
-    return ggml_base(_SIGNATURES)

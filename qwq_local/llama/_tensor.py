@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwq_local.errors import LoadError
-from qwq_local.llama._library import ggml_base
+from qwq_local.llama._ggml import InitParams, ggml
+from qwq_local.llama._library import TESTED_HINT
 from qwq_local.quants import F32
 
 _PROBE_SHAPE: Final = (7, 5)
@@ -57,16 +58,10 @@ class Tensor(ctypes.Structure):
 
     def rows(self) -> NDArray[np.float32]:
         """A copy of an F32 tensor's rows, (rows, row length), from whatever memory holds them."""
-        stored = np.empty(_base().ggml_nbytes(ctypes.byref(self)), dtype=np.uint8)
-        _base().ggml_backend_tensor_get(ctypes.byref(self), stored.ctypes.data, 0, stored.nbytes)
+        stored = np.empty(ggml().ggml_nbytes(ctypes.byref(self)), dtype=np.uint8)
+        ggml().ggml_backend_tensor_get(ctypes.byref(self), stored.ctypes.data, 0, stored.nbytes)
         placed: NDArray[np.float32] = np.ndarray(tuple(self.ne)[::-1], np.float32, stored, strides=tuple(self.nb)[::-1])
         return placed.reshape(-1, self.ne[0])
-
-
-class InitParams(ctypes.Structure):
-    """`struct ggml_init_params` (ggml/include/ggml.h)."""
-
-    _fields_: ClassVar = [("mem_size", ctypes.c_size_t), ("mem_buffer", ctypes.c_void_p), ("no_alloc", ctypes.c_bool)]
 
 
 @cache
@@ -76,14 +71,14 @@ def mul_mat_op() -> int:
     Raises:
         LoadError: a tensor of this library is not laid out as `Tensor` says.
     """
-    base = _base()
+    base = ggml()
     context = base.ggml_init(InitParams(_PROBE_MEMORY_BYTES, None, False))
     try:
         matrix = base.ggml_new_tensor_2d(context, F32.id, *_PROBE_SHAPE)
         base.ggml_set_name(matrix, b"probe.weight")
         product = base.ggml_mul_mat(context, matrix, matrix)
         if not _is_as_made(matrix, product):
-            raise LoadError("llama-cpp-python's library lays its tensors out in a way unknown here.", hint=_HINT)
+            raise LoadError("llama-cpp-python's library lays its tensors out in a way unknown here.", hint=TESTED_HINT)
         return Tensor.from_address(product).op
     finally:
         base.ggml_free(context)
@@ -94,26 +89,8 @@ def _is_as_made(matrix_address: int, product_address: int) -> bool:
     n_columns, n_rows = _PROBE_SHAPE
     seen_matrix = (matrix.type, matrix.buffer, *matrix.ne, *matrix.nb, matrix.op, matrix.src[0], matrix.view_src, matrix.data, matrix.name)
     strides = (4, 4 * n_columns, 4 * n_columns * n_rows, 4 * n_columns * n_rows)
-    data = _base().ggml_get_data(matrix_address)
+    data = ggml().ggml_get_data(matrix_address)
     due_matrix = (F32.id, None, n_columns, n_rows, 1, 1, *strides, 0, None, None, data, b"probe.weight")
     seen_product = (*product.ne, product.src[0], product.src[1], product.op > 0)
     due_product = (n_rows, n_rows, 1, 1, matrix_address, matrix_address, True)
     return seen_matrix == due_matrix and seen_product == due_product
-
-
-_HINT = "Install the llama-cpp-python that this package was tested with."
-_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
-    "ggml_init": (ctypes.c_void_p, [InitParams]),
-    "ggml_free": (None, [ctypes.c_void_p]),
-    "ggml_new_tensor_2d": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]),
-    "ggml_set_name": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),
-    "ggml_mul_mat": (ctypes.c_void_p, [ctypes.c_void_p] * 3),
-    "ggml_get_data": (ctypes.c_void_p, [ctypes.c_void_p]),
-    "ggml_nbytes": (ctypes.c_size_t, [ctypes.c_void_p]),
-    "ggml_backend_tensor_get": (None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]),
-}
-
-
-@cache
-def _base() -> Any:  # noqa: ANN401 - a ctypes library
-    return ggml_base(_SIGNATURES)

@@ -23,8 +23,8 @@ class LlamaVocabulary:
     """Implements `qwq_local.backend.Vocabulary`. Raises LoadError where the markers of QwQ's format are missing."""
 
     def __init__(self, model: LlamaModel) -> None:
-        self._vocab = model.vocab
-        self.n_tokens: int = library().llama_vocab_n_tokens(self._vocab)
+        self.handle: Any = model.vocab  # the llama_vocab
+        self.n_tokens: int = library().llama_vocab_n_tokens(self.handle)
         self.piece = lru_cache(maxsize=8192)(self._piece)
         missing = [text for text in (card.IM_START, card.IM_END) if text not in self.markers]
         if missing:
@@ -33,15 +33,10 @@ class LlamaVocabulary:
                 hint="Use a GGUF of QwQ-32B or of another chat model of Qwen2's architecture.",
             )
 
-    @property
-    def handle(self) -> Any:  # noqa: ANN401 - an opaque pointer
-        """The llama_vocab."""
-        return self._vocab
-
     @cached_property
     def markers(self) -> dict[str, int]:
         """Every control and user-defined token, by its text."""
-        lib, vocab = library(), self._vocab
+        lib, vocab = library(), self.handle
         marked = (t for t in range(self.n_tokens) if lib.llama_vocab_get_attr(vocab, t) & (CONTROL | USER_DEFINED))
         return {lib.llama_vocab_get_text(vocab, token).decode("utf-8"): token for token in marked}
 
@@ -49,7 +44,7 @@ class LlamaVocabulary:
     def end_tokens(self) -> frozenset[int]:
         """QwQ's two end tokens, and whatever else the file says ends an answer."""
         ends = {self.markers[text] for text in card.END_TOKENS if text in self.markers}
-        return frozenset(ends | {token for token in self.markers.values() if library().llama_vocab_is_eog(self._vocab, token)})
+        return frozenset(ends | {token for token in self.markers.values() if library().llama_vocab_is_eog(self.handle, token)})
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ordinary text: normalised as the checkpoint's tokenizer does, and never a marker."""
@@ -69,7 +64,7 @@ class LlamaVocabulary:
         room = len(data) + 1
         tokens = (ctypes.c_int32 * room)()
         # add_special and parse_special stay off: markers are looked up, never parsed.
-        count = library().llama_tokenize(self._vocab, data, len(data), tokens, room, False, False)
+        count = library().llama_tokenize(self.handle, data, len(data), tokens, room, False, False)
         if count < 0:
             raise AssertionError(f"byte-level BPE gave {-count} tokens for {len(data)} bytes")
         return list(tokens[:count])
@@ -77,11 +72,11 @@ class LlamaVocabulary:
     def _piece(self, token: int) -> bytes:
         lib = library()
         buffer = ctypes.create_string_buffer(256)
-        is_control = lib.llama_vocab_is_control(self._vocab, token)
-        length = 0 if is_control else lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        is_control = lib.llama_vocab_is_control(self.handle, token)
+        length = 0 if is_control else lib.llama_token_to_piece(self.handle, token, buffer, len(buffer), 0, True)
         if length < 0:
             buffer = ctypes.create_string_buffer(-length)
-            length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+            length = lib.llama_token_to_piece(self.handle, token, buffer, len(buffer), 0, True)
         return buffer.raw[:length]
 
 

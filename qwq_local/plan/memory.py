@@ -19,9 +19,8 @@ from qwq_local.errors import SettingsError
 from qwq_local.plan.compute_buffers import OFFLOAD_ROWS, Device, buffer_bytes
 from qwq_local.plan.compute_graph import F32_BYTES, BatchShape, LayerPlaces, Place, build_graph
 from qwq_local.plan.shape import ModelShape, layer_of
-from qwq_local.quants import F16, F32, Q8_0, TensorType, choose_types, find_quantization, tensor_bytes
+from qwq_local.quants import CACHE_TYPES, TensorType, choose_types, find_quantization, tensor_bytes
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
-from qwq_local.quants.tensor_types import Q4_0
 from qwq_local.settings import MAX_SEQUENCES, KvType
 
 HOST: Final = "CPU"
@@ -31,8 +30,6 @@ N_BATCH: Final = 512
 """Tokens of a batch, all computed at once: as many as llama.cpp takes by itself (`n_ubatch`, `llama_context_default_params`)."""
 ENOUGH_LAYERS: Final = 3
 """Layers in a row on one device after which another adds nothing to its compute buffer: each gives back what it took."""
-
-_KV_TYPES: Final[Mapping[KvType, TensorType]] = {"f32": F32, "f16": F16, "q8_0": Q8_0, "q4_0": Q4_0}
 
 
 @dataclass(frozen=True)
@@ -87,9 +84,9 @@ class ContextWish:
         ):
             if not 1 <= count <= most:
                 raise SettingsError(f"{name} is {count}, but must lie between 1 and {most}.", hint="It is a count.")
-        if self.kv_type not in _KV_TYPES:
+        if self.kv_type not in CACHE_TYPES:
             raise SettingsError(f"kv-type is {self.kv_type!r}, which is unknown.", hint=f"Choose one of {', '.join(get_args(KvType))}.")
-        if _KV_TYPES[self.kv_type].is_quantized and not self.flash_attention:
+        if CACHE_TYPES[self.kv_type].is_quantized and not self.flash_attention:
             raise SettingsError(
                 f"A KV cache of {self.kv_type} needs flash attention.", hint="Switch it on, or keep keys and values in f16 (--kv-type f16)."
             )
@@ -128,7 +125,7 @@ def tensor_types_of(shape: ModelShape, quantization: str) -> dict[str, TensorTyp
 
 def kv_layer_bytes(shape: ModelShape, context: ContextWish) -> int:
     """Bytes of the keys and values of one layer (`llama_kv_cache` in src/llama-kv-cache.cpp)."""
-    return 2 * _KV_TYPES[context.kv_type].row_bytes(shape.n_embd_kv) * context.n_cells
+    return 2 * CACHE_TYPES[context.kv_type].row_bytes(shape.n_embd_kv) * context.n_cells
 
 
 def estimate(
@@ -198,7 +195,7 @@ def _check(n_gpu_layers: int, gpu_shares: Sequence[float], gpu_names: Sequence[s
 
 
 def _check_cache(shape: ModelShape, context: ContextWish) -> None:
-    block_size = _KV_TYPES[context.kv_type].block_size
+    block_size = CACHE_TYPES[context.kv_type].block_size
     if shape.head_size % block_size:
         raise SettingsError(
             f"Heads of {shape.head_size} are no whole number of blocks of {block_size}, as a KV cache of {context.kv_type} needs.",
@@ -268,7 +265,7 @@ def _some_layers(places: Sequence[int], *, all_of_host: bool) -> tuple[int, ...]
 
 def _gpu(name: str, kv_type: KvType) -> Device:
     kind = next((found for prefix, found in _GPU_KINDS.items() if name.startswith(prefix)), _CUDA)
-    copies = kind.copies_cache == "always" or (kind.copies_cache == "quantized" and _KV_TYPES[kv_type].is_quantized)
+    copies = kind.copies_cache == "always" or (kind.copies_cache == "quantized" and CACHE_TYPES[kv_type].is_quantized)
     return Device(kind.alignment_bytes, kind.takes_host_work, copies)
 
 
@@ -282,6 +279,6 @@ def _batches(context: ContextWish) -> tuple[BatchShape, BatchShape]:
         n_streams=1,
         n_cells=context.n_cells,
         flash_attention=context.flash_attention,
-        cache_type=_KV_TYPES[context.kv_type],
+        cache_type=CACHE_TYPES[context.kv_type],
     )
     return largest, replace(largest, n_tokens=context.n_sequences, n_outputs=context.n_sequences)

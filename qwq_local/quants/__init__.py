@@ -6,6 +6,7 @@ from qwq_local.quants.choice import ModelTraits, Override, choose_types, needs_i
 from qwq_local.quants.quantizations import QUANTIZATIONS, Quantization, find_quantization
 from qwq_local.quants.tensor_types import (
     BF16,
+    CACHE_TYPES,
     F16,
     F32,
     Q8_0,
@@ -17,6 +18,7 @@ from qwq_local.quants.tensor_types import (
 
 __all__ = [
     "BF16",
+    "CACHE_TYPES",
     "F16",
     "F32",
     "Q8_0",

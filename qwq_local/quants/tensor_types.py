@@ -102,6 +102,10 @@ WEIGHT_TYPES: Final[frozenset[TensorType]] = frozenset(found for number, found i
 """Those that a matrix can have which llama.cpp multiplies: not integers and doubles, nor Q8_1 and Q8_K, which are for what is computed."""
 
 
+CACHE_TYPES: Final[Mapping[str, TensorType]] = {found.name.lower(): found for found in (F32, F16, Q8_0, Q4_0)}
+"""Those that a KV cache can have, as settings call them (`settings.KvType`)."""
+
+
 def tensor_bytes(tensor_type: TensorType, shape: Iterable[int]) -> int:
     """Bytes of a tensor whose dimensions are `shape`, the row length *last*; raises ValueError as `TensorType.row_bytes` does."""
     *outer, row_length = shape

@@ -20,7 +20,7 @@ from qwq_local.errors import DecodeError
 from qwq_local.llama._context import ContextShape, LlamaContext
 from qwq_local.llama._interrupt import InterruptSwitch
 from qwq_local.llama._library import library
-from qwq_local.llama._model import LlamaModel, Progress
+from qwq_local.llama._model import LlamaModel, LoadListener
 from qwq_local.llama._tensor import Tensor, mul_mat_op
 from qwq_local.quants import F32
 
@@ -49,7 +49,7 @@ class ActivationCollector:
         *,
         n_gpu_layers: int | None = None,
         with_output: bool = False,
-        on_progress: Progress | None = None,
+        on_progress: LoadListener | None = None,
     ) -> None:
         self.sums: dict[str, ActivationSums] = {}
         self._shape = shape
