@@ -18,7 +18,7 @@ from qwq_local.engine import Answering, Event, Failed, Finished, ProcessStatus, 
 from qwq_local.errors import DecodeError, EmptyPromptError, ModelClosedError, PromptError, SettingsError, TemplateError
 from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
-from qwq_local.settings import N_PARALLEL, KvType, LoadSettings, RopeWish
+from qwq_local.settings import KvType, LoadSettings, RopeWish
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking", "ToolCall"]
 
@@ -57,9 +57,9 @@ class QwQ:
         n_ctx: int | None = None,
         n_gpu_layers: int | None = None,
         kv_type: KvType | None = None,
-        rope: RopeWish = "auto",
+        rope: RopeWish = LoadSettings.rope,
         force: bool = False,
-        n_parallel: int = N_PARALLEL,
+        n_parallel: int = LoadSettings.n_parallel,
         reads_ahead: bool = True,
         keeps_chats: bool = False,
         isolated: bool = False,
@@ -80,7 +80,7 @@ class QwQ:
 
         Raises SettingsError, ModelFileError, DoesNotFitError or LoadError; WorkerDiedError where it is isolated.
         """
-        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force, n_parallel)
+        settings = LoadSettings(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, kv_type=kv_type, rope=rope, force=force, n_parallel=n_parallel)
         serving = Serving(keeps_chats, idle_seconds)
         if isolated:
             opened = open_in_process(model, settings, on_progress, serving)
@@ -95,9 +95,7 @@ class QwQ:
         with self.stream(messages, tools=tools, **options) as events:
             for event in events:
                 if isinstance(event, Finished):
-                    found = events.gathered
-                    how = event.reason, event.usage, event.timings, event.rope, event.seed
-                    return Reply(self.model.name, found.reasoning, found.content, *how, found.tool_calls)
+                    return events.gathered.reply(self.model.name, event)
         raise AssertionError("a stream ends in a terminal event")
 
     def stream(self, messages: str | Sequence[Message], *, tools: Tools | None = None, **options: Unpack[AnswerOptions]) -> AnswerStream:
@@ -140,13 +138,13 @@ class QwQ:
     def keep(self, idle_seconds: float | None) -> None:
         """Unload an isolated model after so many seconds without requests, or never, until it is loaded again.
 
-        Raises DecodeError once it is closed.
+        A model that is not isolated stays loaded, and this does nothing. Raises DecodeError once it is closed.
         """
         if self._supervisor:
             self._supervisor.keep(idle_seconds)
 
     def wake(self) -> None:
-        """Load an isolated model that is unloaded, and wait for it.
+        """Load an isolated model that is unloaded, and wait for it; every other is loaded already.
 
         Raises LoadError or WorkerDiedError, and DecodeError once it is closed.
         """

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -20,6 +20,7 @@ from qwq_local.models.names import SUFFIX
 from qwq_local.runtime import QwQ
 from qwq_local.server.answers import Answers, Ask, begin
 from qwq_local.server.errors import ApiError
+from qwq_local.server.settings import DeskSettings
 
 OWN_NAMES: Final = frozenset({card.NAME.casefold(), card.HUB_ID.casefold(), "qwq"})
 """What clients call QwQ-32B, with or without a quantization behind a colon."""
@@ -33,22 +34,6 @@ class Load(Protocol):
     def __call__(self, model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
         """Load it. Raises QwqError."""
         ...
-
-
-@dataclass(frozen=True)
-class DeskSettings:
-    """Which model is loaded unless another is asked for, how many answers are written and how many wait, and other names it goes by.
-
-    A request waits `load_wait_seconds` for a model that is loading before it is told to come back. `defaults` are options of `QwQ.stream`
-    for requests that don't name them.
-    """
-
-    model: str | None = None
-    n_parallel: int = 4
-    n_queued: int = 64
-    aliases: frozenset[str] = frozenset()
-    load_wait_seconds: float = 10.0
-    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
