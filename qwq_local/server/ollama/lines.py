@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from qwq_local.answering import ToolCall
 from qwq_local.engine import Drawn, Finished
@@ -73,8 +73,12 @@ class GenerateLine(Line):
     thinking: str | None = None
 
 
-Piece = Callable[[str, str, Sequence[dict[str, Any]]], dict[str, Any]]
-"""Content, thought and tool calls as fields of a line."""
+class Piece(Protocol):
+    """Knows which fields of a line a text stands in: what is meant for the user, the thought, or tool calls."""
+
+    def __call__(self, content: str = "", thinking: str = "", calls: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """These fields."""
+        ...
 
 
 def chat_piece(content: str = "", thinking: str = "", calls: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -94,21 +98,23 @@ class Begun:
     """An answer that is being written; when it was asked for and how long it took to hand it in, in nanoseconds."""
 
     answers: Answers
+    piece: Piece
     asked_at: int
     load_duration: int
     has_logprobs: bool
 
-    def line(self, piece: dict[str, Any], drawn: Sequence[Drawn] = (), *, done: bool = False) -> dict[str, Any]:
-        """A line."""
+    def line(self, drawn: Sequence[Drawn] = (), *, done: bool = False, **text: Any) -> dict[str, Any]:  # noqa: ANN401 - as `piece` has it
+        """A line with the drawn tokens and the text, if any, that have come since the one before."""
         told = [logprob_of(token).model_dump() for token in drawn if token.piece] if self.has_logprobs else []
         logprobs = {"logprobs": told} if told else {}
-        return {"model": tagged(self.answers.model), "created_at": rfc3339(time.time())} | piece | logprobs | {"done": done}
+        head = {"model": tagged(self.answers.model), "created_at": rfc3339(time.time())}
+        return head | self.piece(**text) | logprobs | {"done": done}
 
-    def last_line(self, piece: dict[str, Any], end: Finished, drawn: Sequence[Drawn] = ()) -> dict[str, Any]:
+    def last_line(self, end: Finished, drawn: Sequence[Drawn] = (), **text: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
         """The last one."""
         total = time.perf_counter_ns() - self.asked_at
         prefill, decode = round(end.timings.prefill_seconds * 1e9), round(end.timings.decode_seconds * 1e9)
-        return self.line(piece, drawn, done=True) | {
+        return self.line(drawn, done=True, **text) | {
             "done_reason": FINISH[end.reason],
             "total_duration": total,
             # The engine begins while it is still being handed in; no time is told twice.

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from qwq_local.errors import QwqError
-from qwq_local.server.answers import Answers, Ask, while_connected
+from qwq_local.server.answers import Answers, Ask
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError, as_api_error
 from qwq_local.server.responses.asked import ResponseRequest
@@ -92,11 +92,10 @@ async def create_response(body: ResponseRequest, request: Request) -> Stream | R
 
     if body.stream:
         return Stream(answers, ResponseWriter(response, output, keep))
-    try:
-        end = await while_connected(request, output.read(answers))
-    finally:
-        answers.close()
-    ended = response.ended(output.items, end)
+    (whole,) = await answers.whole(request.receive)
+    for event in whole.events:
+        output.take(event)
+    ended = response.ended(output.items, whole.end)
     keep(ended)
     return ended
 
