@@ -14,8 +14,7 @@ from qwq_local import card
 from qwq_local.server.desk import Desk, Health, public_name
 from qwq_local.server.errors import ApiError
 from qwq_local.server.metrics import Metrics
-from qwq_local.server.told import now
-from qwq_local.server.wire import Told
+from qwq_local.server.told import Told, now
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'"

@@ -19,9 +19,9 @@ from qwq_local.server.anthropic.asked import CountRequest, MessagesRequest
 from qwq_local.server.anthropic.told import Draft, MessageTold, TokensCount, message_of, stop_of, usage_of
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
+from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, Writer, sent_event
 from qwq_local.server.told import new_id
-from qwq_local.server.wire import JsonRoute
 
 PING: Final = sent_event({"type": "ping"}, "ping")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -16,10 +16,10 @@ from qwq_local.server.desk import Desk, public_name
 from qwq_local.server.errors import ApiError, as_api_error, error_body
 from qwq_local.server.ollama.asked import ChatRequest, GenerateRequest, OllamaRequest
 from qwq_local.server.ollama.durations import stay_seconds
-from qwq_local.server.ollama.lines import Begun, ChatLine, GenerateLine, Piece, calls_of, chat_piece, generate_piece
+from qwq_local.server.ollama.lines import Begun, ChatLine, GenerateLine, Piece, Said, calls_of, chat_piece, generate_piece
+from qwq_local.server.ollama.loose import LooseRoute
 from qwq_local.server.ollama.models import rfc3339, tagged
 from qwq_local.server.streaming import Stream, Writer, as_json
-from qwq_local.server.wire import LooseRoute
 
 LINES: Final = "application/x-ndjson"
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
@@ -70,9 +70,9 @@ class LineWriter(Writer):
         self._calls = Gathered()
         return self._line(calls=told) if told else b""
 
-    def _line(self, **text: Any) -> bytes:  # noqa: ANN401 - as `Piece` has it
+    def _line(self, **said: Unpack[Said]) -> bytes:
         drawn, self._drawn = self._drawn, []
-        return _sent(self._begun.line(drawn, **text))
+        return _sent(self._begun.line(drawn, **said))
 
 
 def _sent(line: dict[str, Any]) -> bytes:

@@ -10,14 +10,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict, Unpack
 
 from qwq_local.answering import ToolCall
 from qwq_local.engine import Drawn, Finished
 from qwq_local.server.answers import Answers
+from qwq_local.server.json_body import MAX_SCHEMA_DEPTH
 from qwq_local.server.ollama.models import rfc3339, tagged
-from qwq_local.server.told import FINISH, TokenLogprob, logprob_of, new_id
-from qwq_local.server.wire import MAX_SCHEMA_DEPTH, Told
+from qwq_local.server.told import FINISH, TokenLogprob, Told, logprob_of, new_id
 
 
 class CalledFunction(Told):
@@ -73,10 +73,18 @@ class GenerateLine(Line):
     thinking: str | None = None
 
 
-class Piece(Protocol):
-    """Knows which fields of a line a text stands in: what is meant for the user, the thought, or tool calls."""
+class Said(TypedDict, total=False):
+    """What an answer says: what is meant for the user, the thought, and tool calls."""
 
-    def __call__(self, content: str = "", thinking: str = "", calls: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    content: str
+    thinking: str
+    calls: Sequence[dict[str, Any]]
+
+
+class Piece(Protocol):
+    """Knows in which fields of a line that stands."""
+
+    def __call__(self, **said: Unpack[Said]) -> dict[str, Any]:
         """These fields."""
         ...
 
@@ -103,18 +111,18 @@ class Begun:
     load_duration: int
     has_logprobs: bool
 
-    def line(self, drawn: Sequence[Drawn] = (), *, done: bool = False, **text: Any) -> dict[str, Any]:  # noqa: ANN401 - as `piece` has it
-        """A line with the drawn tokens and the text, if any, that have come since the one before."""
+    def line(self, drawn: Sequence[Drawn] = (), *, done: bool = False, **said: Unpack[Said]) -> dict[str, Any]:
+        """A line with what was drawn and what is said since the one before."""
         told = [logprob_of(token).model_dump() for token in drawn if token.piece] if self.has_logprobs else []
         logprobs = {"logprobs": told} if told else {}
         head = {"model": tagged(self.answers.model), "created_at": rfc3339(time.time())}
-        return head | self.piece(**text) | logprobs | {"done": done}
+        return head | self.piece(**said) | logprobs | {"done": done}
 
-    def last_line(self, end: Finished, drawn: Sequence[Drawn] = (), **text: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
+    def last_line(self, end: Finished, drawn: Sequence[Drawn] = (), **said: Unpack[Said]) -> dict[str, Any]:
         """The last one."""
         total = time.perf_counter_ns() - self.asked_at
         prefill, decode = round(end.timings.prefill_seconds * 1e9), round(end.timings.decode_seconds * 1e9)
-        return self.line(drawn, done=True, **text) | {
+        return self.line(drawn, done=True, **said) | {
             "done_reason": FINISH[end.reason],
             "total_duration": total,
             # The engine begins while it is still being handed in; no time is told twice.

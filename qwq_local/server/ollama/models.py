@@ -27,7 +27,8 @@ from qwq_local.models.store import find_local
 from qwq_local.server.desk import LATEST, Desk, public_name
 from qwq_local.server.errors import ApiError
 from qwq_local.server.ollama.asked import ShowRequest
-from qwq_local.server.wire import LooseRoute, Told
+from qwq_local.server.ollama.loose import LooseRoute
+from qwq_local.server.told import Told
 from qwq_local.settings import Sampling
 
 FOLLOWED_VERSION: Final = "0.12.11"

@@ -15,11 +15,11 @@ from qwq_local import card
 from qwq_local.engine import Answering, Drawn, Event, Finished, Thinking, ToolCallDelta, ToolCallStarted
 from qwq_local.server.answers import Answers, Whole
 from qwq_local.server.desk import Desk
+from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.openai.asked import ChatRequest
 from qwq_local.server.openai.parts import Call, ChunkWriter, TokenUsage, call_of, usage_of
 from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
-from qwq_local.server.told import FINISH, Extension, TokenLogprob, extension_of, logprob_of, new_id, now
-from qwq_local.server.wire import JsonRoute, Told
+from qwq_local.server.told import FINISH, Extension, TokenLogprob, Told, extension_of, logprob_of, new_id, now
 
 _MARKERS: Final = (card.THINK.encode(), card.END_THINK.encode())
 

@@ -16,10 +16,11 @@ from starlette.responses import Response
 from qwq_local.engine import Answering, Drawn, Event, Finished
 from qwq_local.server.answers import Answers, Ask, Whole
 from qwq_local.server.desk import Desk
+from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.openai.parts import ChunkWriter, OpenAiRequest, TokenUsage, usage_of
 from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
-from qwq_local.server.told import FINISH, LEAST_LOGPROB, Extension, extension_of, new_id, now
-from qwq_local.server.wire import JsonRoute, Tokens, Told, given
+from qwq_local.server.told import FINISH, LEAST_LOGPROB, Extension, Told, extension_of, new_id, now
+from qwq_local.server.wire import Tokens, given
 
 MAX_PROMPTS = 64
 DEFAULT_MAX_TOKENS = 16

@@ -12,10 +12,11 @@ from qwq_local.engine import Drawn, Event, Failed, Finished
 from qwq_local.server.answers import Answers
 from qwq_local.server.errors import as_api_error, error_body
 from qwq_local.server.streaming import Writer, sent_event
-from qwq_local.server.told import extension_of, new_id, now
-from qwq_local.server.wire import MAX_CHOICES, ModelName, Samplers, Seed, Stops, StopText, Told, Wire, folded_seed, given, ranged
+from qwq_local.server.told import Told, extension_of, new_id, now
+from qwq_local.server.wire import ModelName, Samplers, Seed, Stops, StopText, Wire, given, ranged, stop_option
 from qwq_local.settings import MAX_BIASES
 
+MAX_CHOICES: Final = 16
 DONE: Final = b"data: [DONE]\n\n"
 
 
@@ -43,11 +44,9 @@ class OpenAiRequest(Samplers):
         "suffix": "QwQ was not trained to fill gaps",
     }
 
-    model: ModelName = None
+    model: ModelName | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = ranged("temperature")
-    top_p: float | None = ranged("top_p")
     presence_penalty: float | None = ranged("presence_penalty")
     frequency_penalty: float | None = ranged("frequency_penalty")
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -69,17 +68,9 @@ class OpenAiRequest(Samplers):
         bias = tuple((int(token), float(value)) for token, value in (self.logit_bias or {}).items())
         return (
             given(repeat_penalty=self.repetition_penalty)
-            | self.sampler_options()
-            | given(
-                temperature=self.temperature,
-                top_p=self.top_p,
-                presence_penalty=self.presence_penalty,
-                frequency_penalty=self.frequency_penalty,
-                seed=folded_seed(self.seed),
-                stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop) if self.stop else None,
-                logit_bias=bias or None,
-                stops_repetition=self.stops_repetition,
-            )
+            | self.sampling_options()
+            | stop_option(self.stop)
+            | given(logit_bias=bias or None, stops_repetition=self.stops_repetition)
         )
 
 

@@ -14,6 +14,7 @@ from qwq_local.errors import QwqError
 from qwq_local.server.answers import Answers, Ask
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError, as_api_error
+from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.responses.asked import ResponseRequest
 from qwq_local.server.responses.input import items_of
 from qwq_local.server.responses.items import HistoryItem
@@ -21,7 +22,7 @@ from qwq_local.server.responses.store import Kept, ResponseStore
 from qwq_local.server.responses.told import Response, begun
 from qwq_local.server.responses.writer import Output, ResponseWriter
 from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
-from qwq_local.server.wire import JsonRoute, Told
+from qwq_local.server.told import Told
 
 _STREAMED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The response, or its events as they come", "content": {EVENT_STREAM: EVENTS}}
