@@ -12,7 +12,7 @@ from functools import partial
 from typing import Self, Unpack
 
 from qwq_local.answering import AnswerStream, Gathered, Reply, ToolCall
-from qwq_local.asking import AnswerOptions, Choices, Reach, Tools, make_request
+from qwq_local.asking import AnswerOptions, AnswerWish, Reach, Tools, make_request
 from qwq_local.backend import Rope
 from qwq_local.engine import Answering, Event, Failed, Finished, ProcessStatus, Request, Snapshot, Thinking
 from qwq_local.errors import DecodeError, EmptyPromptError, ModelClosedError, PromptError, SettingsError, TemplateError
@@ -108,12 +108,12 @@ class QwQ:
         """
         if options.get("tool_choice") == "none":
             tools = None
-        choices = Choices.of(options, tools)
-        conversation: Sequence[Message] = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        wish = AnswerWish.of(options, tools)
+        conversation = _conversation(messages)
         prompt = self.render(conversation, tools)
-        if not choices.answer.thinks:
+        if not wish.answer.thinks:
             prompt = prompt.without_thought()
-        request = make_request(self.tokenize(prompt), choices, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
+        request = make_request(self.tokenize(prompt), wish, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
         return self._submit(request, partial(self._read_ahead, conversation, tools) if self._reads_ahead else None)
 
     def complete(self, prompt: str | Sequence[int], **options: Unpack[AnswerOptions]) -> AnswerStream:
@@ -122,8 +122,8 @@ class QwQ:
         Markers in the text count: who writes whole prompts writes the template's part as well. `options` and errors are those of `stream`.
         """
         tokens = self.tokenize(self._template.raw(prompt)) if isinstance(prompt, str) else self._checked(prompt)
-        choices = Choices.of(options, None)
-        return self._submit(make_request(tokens, choices, self._reach, opens_thinking=False, calls_tools=False, is_raw=True), None)
+        wish = AnswerWish.of(options, None)
+        return self._submit(make_request(tokens, wish, self._reach, opens_thinking=False, calls_tools=False, is_raw=True), None)
 
     @property
     def n_ctx(self) -> int:
@@ -167,7 +167,7 @@ class QwQ:
 
     def render(self, messages: str | Sequence[Message], tools: Tools | None = None) -> Prompt:
         """The prompt a conversation becomes."""
-        return self._template.render([{"role": "user", "content": messages}] if isinstance(messages, str) else messages, tools)
+        return self._template.render(_conversation(messages), tools)
 
     def close(self) -> None:
         """Cancel what runs and free the memory. Closing again does nothing."""
@@ -248,6 +248,10 @@ class _Company:
         finally:
             with self._lock:
                 self._present.remove(visit)
+
+
+def _conversation(messages: str | Sequence[Message]) -> Sequence[Message]:
+    return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
 
 
 def _choose_template(source: str | None, markers: Mapping[str, int]) -> tuple[ChatTemplate, str]:

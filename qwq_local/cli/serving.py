@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from qwq_local.asking import Choices
+from qwq_local.asking import AnswerWish
 from qwq_local.cli.options import take_load
 from qwq_local.cli.terminal import notice
 from qwq_local.configuration import read_configuration
@@ -78,7 +78,7 @@ def read_settings(options: dict[str, Any]) -> tuple[ServerSettings, LoadSettings
         load_wait_seconds=take("load_wait_seconds"),
         defaults={name: value for name, value in options.items() if value is not None},
     )
-    Choices.of(desk.defaults, None)
+    AnswerWish.of(desk.defaults, None)
     return ServerSettings(desk, guard, **server), load_settings
 
 

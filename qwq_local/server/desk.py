@@ -8,24 +8,18 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import anyio
 
 from qwq_local import card
 from qwq_local.errors import LoadError, QwqError
 from qwq_local.models.inventory import DEMO, LocalModel, demo_model, local_models
-from qwq_local.models.names import SUFFIX
 from qwq_local.runtime import QwQ
 from qwq_local.server.answers import Answers, Ask, begin
 from qwq_local.server.errors import ApiError
+from qwq_local.server.names import LATEST, OWN_NAMES, public_name
 from qwq_local.server.settings import DeskSettings
-
-OWN_NAMES: Final = frozenset({card.NAME.casefold(), card.HUB_ID.casefold(), "qwq"})
-"""What clients call QwQ-32B, with or without a quantization behind a colon."""
-LATEST: Final = ":latest"
-"""What Ollama's clients put behind a name without a tag."""
 
 
 class Load(Protocol):
@@ -271,11 +265,6 @@ class Desk:
 def stopping() -> ApiError:
     """What is told to requests that come too late."""
     return ApiError(503, "The server is stopping.", code="stopping", retry_after_seconds=10)
-
-
-def public_name(name: str) -> str:
-    """A model's name as clients see it: no path of this machine."""
-    return Path(name).name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name
 
 
 def _usable() -> Sequence[LocalModel]:

@@ -69,7 +69,8 @@ class Guard:
                 await self._answer(scope, receive, teller.send, headers)
             if teller.is_deaf:
                 visit.error = "The client does not read its answer."
-                scope["state"].get("hang_up", _nothing)()
+                if hang_up := scope["state"].get("hang_up"):
+                    hang_up()
         finally:
             visit.route = getattr(scope.get("route"), "path", "") or "(none)"
             visit.seconds = self._clock() - visit.started_at
@@ -202,10 +203,6 @@ class _Teller:
         self._sends_since = self._clock()
         await self._send(message)
         self._sends_since = None
-
-
-def _nothing() -> None:
-    """Where a server has no way to hang up."""
 
 
 def _request_id(headers: Headers) -> str:

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from qwq_local.answering import Gathered
 from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
 from qwq_local.runtime import QwQ
-from qwq_local.server.desk import Desk, public_name
+from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError, as_api_error, error_body
+from qwq_local.server.names import public_name
 from qwq_local.server.ollama.asked import ChatRequest, GenerateRequest, OllamaRequest
-from qwq_local.server.ollama.durations import stay_seconds
 from qwq_local.server.ollama.lines import Begun, ChatLine, GenerateLine, Piece, Said, calls_of, chat_piece, generate_piece
 from qwq_local.server.ollama.loose import LooseRoute
-from qwq_local.server.ollama.models import rfc3339, tagged
+from qwq_local.server.ollama.spelling import rfc3339, stay_seconds, tagged
 from qwq_local.server.streaming import Stream, Writer, as_json
 
 LINES: Final = "application/x-ndjson"

@@ -11,7 +11,7 @@ from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
-from qwq_local.server.ollama.durations import DURATION, MAX_CHARACTERS, stay_seconds
+from qwq_local.server.ollama.spelling import DURATION, MAX_CHARACTERS, stay_seconds
 from qwq_local.server.wire import (
     MAX_TOOLS,
     TEXT_ONLY,

@@ -16,7 +16,7 @@ from qwq_local.answering import ToolCall
 from qwq_local.engine import Drawn, Finished
 from qwq_local.server.answers import Answers
 from qwq_local.server.json_body import MAX_SCHEMA_DEPTH
-from qwq_local.server.ollama.models import rfc3339, tagged
+from qwq_local.server.ollama.spelling import rfc3339, tagged
 from qwq_local.server.told import FINISH, TokenLogprob, Told, logprob_of, new_id
 
 

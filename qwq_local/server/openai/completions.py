@@ -19,7 +19,7 @@ from qwq_local.server.desk import Desk
 from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.openai.parts import ChunkWriter, OpenAiRequest, TokenUsage, usage_of
 from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
-from qwq_local.server.told import FINISH, LEAST_LOGPROB, Extension, Told, extension_of, new_id, now
+from qwq_local.server.told import FINISH, Extension, Told, extension_of, logprob_of, new_id, now
 from qwq_local.server.wire import Tokens, given
 
 MAX_PROMPTS = 64
@@ -104,13 +104,12 @@ def logprobs_of(drawn: Sequence[Drawn], offset: int = 0) -> CompletionLogprobs:
     for token in drawn:
         if not token.piece:
             continue
-        text = token.piece.decode("utf-8", "replace")
-        told.tokens.append(text)
-        told.token_logprobs.append(max(token.draw.logprob or 0.0, LEAST_LOGPROB))
-        pieces = zip(token.top_pieces, token.draw.top, strict=True)
-        told.top_logprobs.append({piece.decode("utf-8", "replace"): max(logprob, LEAST_LOGPROB) for piece, (_, logprob) in pieces})
+        one = logprob_of(token)
+        told.tokens.append(one.token)
+        told.token_logprobs.append(one.logprob)
+        told.top_logprobs.append({top.token: top.logprob for top in one.top_logprobs})
         told.text_offset.append(offset)
-        offset += len(text)
+        offset += len(one.token)
     return told
 
 
