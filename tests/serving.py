@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 
 from qwq_local.runtime import QwQ
-from qwq_local.server.desk import DeskSettings, Health, Load
-from qwq_local.server.guard import GuardSettings, allowed_hosts
-from qwq_local.server.run import ServerSettings, serve
+from qwq_local.server.addresses import allowed_hosts
+from qwq_local.server.desk import Health, Load
+from qwq_local.server.run import serve
+from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 
 PATIENCE_SECONDS = 60.0
 GUARD = GuardSettings(hosts=allowed_hosts("127.0.0.1", ()))
