@@ -40,8 +40,10 @@ MOST_EXAMPLES: Final = 40
 """Of hypothesis, for each property."""
 UNNOTICED: Final = ("survived", "no tests")
 
-_PROFILE = f"""
+_CONFTEST: Final = f"""
+import sys
 from hypothesis import Phase
+
 settings.register_profile(
     "mutants",
     settings.get_profile("patient"),
@@ -51,7 +53,17 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("mutants")
+
+def pytest_sessionstart():
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tests.test_"):
+            del sys.modules[name]
+        elif name.startswith("qwq_local"):
+            for value in list(vars(module).values()):
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 """
+"""Each mutant's process is forked from one that ran the tests already: it must forget what these kept."""
 
 
 def copy_tree(folder: Path, module: str) -> None:
@@ -65,13 +77,10 @@ def copy_tree(folder: Path, module: str) -> None:
     with (folder / "pyproject.toml").open("a") as settings:
         settings.write(
             f'\n[tool.mutmut]\nsource_paths = ["qwq_local"]\nonly_mutate = ["{module}"]\nalso_copy = ["qwq_convert"]\n'
-            f'pytest_add_cli_args = ["-p", "no:cacheprovider", "--assert=plain"]\npytest_add_cli_args_test_selection = {tests}\n'
-            'process_isolation = "forkserver"\nforkserver_warmup = "import"\npreload_modules_file = "preloaded"\n'
+            f'pytest_add_cli_args = ["-p", "no:cacheprovider"]\npytest_add_cli_args_test_selection = {tests}\n'
         )
-    # Imported once for all mutants; the tests anew for each, so that nothing which they keep was made by the code as it is.
-    (folder / "preloaded").write_text("hypothesis\nqwq_local.runtime\n", "utf-8")
-    with (folder / "tests" / "conftest.py").open("a") as profiles:
-        profiles.write(_PROFILE)
+    with (folder / "tests" / "conftest.py").open("a") as conftest:
+        conftest.write(_CONFTEST)
     for test in tests:
         path = folder / test
         path.write_text(re.sub(r"max_examples=\d+", lambda found: f"max_examples={_fewer(found[0])}", path.read_text("utf-8")), "utf-8")
