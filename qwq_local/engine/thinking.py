@@ -50,7 +50,7 @@ class Transcript:
     """
 
     def __init__(
-        self, markers: ThinkMarkers, *, opens_thinking: bool, stop: Sequence[str] = (), calls_tools: bool = False, is_raw: bool = False
+        self, markers: ThinkMarkers, *, opens_thinking: bool, calls_tools: bool, stop: Sequence[str] = (), is_raw: bool = False
     ) -> None:
         self._markers = NO_MARKERS if is_raw else markers
         self.is_thinking = opens_thinking
