@@ -180,7 +180,6 @@ class Supervisor:
             self._start_at = self._retry_at
 
     def _start(self) -> None:
-        self._start_at = None
         self._loaded_share = 0.0
         try:
             self._child = ChildProcess(
@@ -191,6 +190,8 @@ class Supervisor:
         except OSError as error:
             why = f"The engine's process cannot be started: {error.strerror}."
             self._fail_all(LoadError(why, hint=f"Check that there is memory for it, and that {sys.executable} can be started."))
+        finally:
+            self._start_at = None
 
     def _forget_child(self) -> ChildProcess:
         child, self._child = self._child, None
