@@ -101,7 +101,7 @@ class ChatTemplate:
                 f"The chat template cannot be parsed: {error}{where}.",
                 hint="The file was made with a faulty template; convert it again, or get another copy.",
             ) from error
-        self._markers = sorted(markers, key=len, reverse=True)
+        self._markers = sorted(markers, reverse=True)  # one that begins with another comes before it
         self._marker = re.compile("|".join(map(re.escape, self._markers)) or "(?!)")
         self._marker_start = re.compile(
             "|".join(f"{re.escape(marker[0])}(?={re.escape(marker[1:])})" for marker in self._markers) or "(?!)"
@@ -182,7 +182,7 @@ def _clean_message(index: int, message: Message) -> dict[str, Any]:
 
 def without_thoughts(content: str) -> str:
     """An earlier answer as the next turn may see it: what follows the last `</think>` (QwQ's third guideline)."""
-    return content.rsplit(card.END_THINK, 1)[-1].lstrip("\n")
+    return content.rpartition(card.END_THINK)[2].lstrip("\n")
 
 
 def _content_text(index: int, message: Message) -> str:

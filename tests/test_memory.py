@@ -134,6 +134,9 @@ def test_a_gpu_takes_over_work_on_the_hosts_layers_from_32_tokens_at_once() -> N
     few, enough = (estimate(QWQ_32B, Q4_K_M, ContextWish(4096, n_ubatch=n_ubatch), 30) for n_ubatch in (31, 32))
     assert enough[1].compute_bytes - few[1].compute_bytes > 100 * MIB
     assert few[0].compute_bytes - enough[0].compute_bytes > 10 * MIB
+    wishes = (ContextWish(4096, n_ubatch=n_ubatch, flash_attention=False) for n_ubatch in (32, 33, 34))
+    first, second, third = (estimate(QWEN_0_5B, _tensors(QWEN_0_5B.name), wish, 0)[0].compute_bytes for wish in wishes)
+    assert second - first == pytest.approx(third - second, abs=1024)
 
 
 @given(small, st.sampled_from(sorted(QUANTIZATIONS)), shares, st.integers(0, 14), names)

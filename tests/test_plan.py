@@ -209,6 +209,13 @@ def test_the_context_is_the_longest_that_fits(n_ctx: int, kv_type: KvType) -> No
         assert (candidate.placement.n_ctx, candidate.placement.gpu_layers) == (n_ctx, ALL_LAYERS)
 
 
+def test_the_steps_of_the_context_begin_at_the_least() -> None:
+    needed = memory("Q4_K_M", 8192 + 11 * 1024, "f16", (ALL_LAYERS,), "CUDA")[1].total_bytes + DEVICE_RESERVE_BYTES
+    machine = Machine((Gpu("CUDA0", "card", needed, needed, 900e9),), 64 * GIB, 64 * GIB, 70e9)
+    candidate = consider(machine, replace(offer("Q4_K_M"), native_ctx=20_000), PlanWish(kv_type="f16", n_gpu_layers=ALL_LAYERS))
+    assert candidate.placement.n_ctx == 8192 + 11 * 1024
+
+
 @pytest.mark.parametrize("quant", ["Q8_0", "Q4_K_M", "IQ3_M"])
 @pytest.mark.parametrize(("n_held", "form"), [(5, (8192, "q8_0", True)), (4, (32_768, "f16", False))])
 def test_with_half_of_the_layers_on_the_gpu_the_context_is_the_least_and_with_fewer_the_longest(
