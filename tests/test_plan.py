@@ -19,12 +19,13 @@ from qwq_local.machine.bandwidth import (
 from qwq_local.machine.machine import DEVICE_RESERVE_BYTES, GIB, RAM_RESERVE_BYTES, Gpu, Machine, described, working_set_bytes
 from qwq_local.offers import LONGEST_CTX, offer_to_pull, wish_for
 from qwq_local.plan.fit import choose, fit
+from qwq_local.plan.gpu_kinds import CUDA_EFFICIENCY
 from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of, tensor_types_of
 from qwq_local.plan.placement import Placer, last_true
 from qwq_local.plan.plan import Candidate, Offer, PlanWish, consider, make_plan
 from qwq_local.plan.reasons import why
 from qwq_local.plan.shape import QWQ_32B, ModelShape
-from qwq_local.plan.speed import CUDA_EFFICIENCY, RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
+from qwq_local.plan.speed import RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
 from qwq_local.quants import QUANTIZATIONS
 from qwq_local.quants.quality import MEAN_KLD, OFFERED
 from qwq_local.settings import KvType
