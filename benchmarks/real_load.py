@@ -28,12 +28,12 @@ from qwq_local.loading import plan_load
 from qwq_local.machine.measured import ENOUGH_ROUNDS
 from qwq_local.offers import METADATA_BYTES, offer_of_file, offer_to_pull
 from qwq_local.plan.memory import tensor_bytes_of, tensor_types_of
-from qwq_local.plan.plan import Offer, PlanWish, make_plan
+from qwq_local.plan.plan import Offer, PlanWish
 from qwq_local.plan.shape import QWQ_32B, ModelShape
 from qwq_local.plan.speed import tokens_per_second
 from qwq_local.quants.quality import OFFERED
 from qwq_local.settings import LoadSettings
-from qwq_local.survey import known_machine, this_machine
+from qwq_local.survey import known_machine, plan_here, this_machine
 
 MIB: Final = 2**20
 PROMPT: Final = "word " * 600
@@ -87,9 +87,7 @@ def offer_of(shape: ModelShape, quantization: str) -> Offer:
 def largest_that_fits(shape: ModelShape) -> str:
     """The quantization. Raises ClickException where none fits."""
     offers = [offer_of(shape, quantization) for quantization in OFFERED]
-    fitting = [
-        candidate.offer for candidate in make_plan(this_machine(offers, PlanWish())[0], offers, PlanWish()).candidates if candidate.fits
-    ]
+    fitting = [candidate.offer for candidate in plan_here(offers, PlanWish()).candidates if candidate.fits]
     if not fitting:
         raise click.ClickException("No quantization fits this machine.")
     return max(fitting, key=lambda offer: offer.file_bytes).quant
@@ -97,7 +95,7 @@ def largest_that_fits(shape: ModelShape) -> str:
 
 def run(path: Path, quantization: str, n_tokens: int) -> Outcome:
     """Plan for the file, load it and let it answer, in this process."""
-    offer = offer_of_file([path], quantization, path.name, QWQ_32B.native_ctx)
+    offer = offer_of_file([path], quantization, path.name)
     machine, _ = known_machine(list_devices())
     plan = plan_load(str(path), LoadSettings())
     before = resident()
@@ -154,7 +152,7 @@ def show(name: str, outcome: Outcome, json_path: Path | None) -> None:
 
 def measure(shape: ModelShape, quantization: str, folder: Path, n_tokens: int, json_path: Path | None) -> None:
     """Make the file, load it apart, show what came of it."""
-    machine = [this_machine([offer_of(shape, quantization)], PlanWish())[0] for _ in range(ENOUGH_ROUNDS)][-1]
+    machine = [this_machine([offer_of(shape, quantization)], PlanWish()) for _ in range(ENOUGH_ROUNDS)][-1]
     if not machine.cpu_rates:
         raise click.ClickException(machine.notes[0])
     path = folder / f"{shape.n_layers}-layers-{quantization}.gguf"

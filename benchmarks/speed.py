@@ -41,7 +41,7 @@ N_VOCAB: Final = 32_768
 N_CTX: Final = 512
 N_TOKENS: Final = 48
 SHAPES: Final = tuple(
-    ModelShape(f"{n_layers} layers of {n_embd}", n_layers, n_embd, 4 * n_embd, n_embd // 64, n_embd // 256, 64, N_VOCAB, 32_768, tied=False)
+    ModelShape(f"{n_layers} layers of {n_embd}", n_layers, n_embd, 4 * n_embd, n_embd // 64, n_embd // 256, 64, N_VOCAB, tied=False)
     for n_layers, n_embd in ((16, 1536), (20, 2048), (26, 2816), (30, 4096))
 )
 
@@ -58,7 +58,7 @@ def measure(path: Path, rounds: int) -> float:
 
 def predict(path: Path, quantization: str, machine: Machine) -> float:
     """Tokens/s as the plan says before this machine has run anything."""
-    offer = offer_of_file([path], quantization, path.name, N_CTX)
+    offer = offer_of_file([path], quantization, path.name)
     placement = consider(machine, offer, PlanWish(n_ctx=N_CTX)).placement
     return tokens_per_second(placement, offer.tensors, offer.types, machine, n_filled=N_TOKENS)
 

@@ -1,9 +1,10 @@
 """QwQ-32B on your own machine.
 
-from qwq_local import QwQ
+Example:
+    from qwq_local import QwQ
 
-with QwQ.load("demo") as qwq:
-print(qwq.chat([{"role": "user", "content": "What is 47 + 85?"}]).content)
+    with QwQ.load("demo") as qwq:
+        print(qwq.chat([{"role": "user", "content": "What is 47 + 85?"}]).content)
 """
 
 from __future__ import annotations

@@ -82,6 +82,20 @@ class Gathered:
         calls = [{"type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in self.tool_calls]
         return {"role": "assistant", "content": self.content, **({"tool_calls": calls} if calls else {})}
 
+    def reply(self, model: str, end: Finished) -> Reply:
+        """The whole answer, once it has ended."""
+        return Reply(
+            model=model,
+            reasoning=self.reasoning,
+            content=self.content,
+            finish_reason=end.reason,
+            usage=end.usage,
+            timings=end.timings,
+            rope=end.rope,
+            seed=end.seed,
+            tool_calls=self.tool_calls,
+        )
+
 
 class AnswerStream(Iterator[Progress | Finished]):
     """The events of one answer, as they come; the last is Finished. Leaving it early cancels the answer.

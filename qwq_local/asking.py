@@ -65,20 +65,19 @@ class AnswerOptions(SamplingOptions, total=False):
 
 
 @dataclass(frozen=True)
-class Choices:
-    """Options sorted by what they are about, and checked. Raises SettingsError, and PromptError for a tool choice that cannot be."""
+class AnswerWish:
+    """Options of an answer sorted by what they are about, and checked."""
 
     sampling: Sampling
     answer: AnswerSettings
     constraint: Constraint | None
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], tools: Tools | None) -> Choices:
-        """Those of keyword arguments."""
-        sampling, answer = ({f.name: options[f.name] for f in fields(kind) if f.name in options} for kind in (Sampling, AnswerSettings))
-        unknown = options.keys() - sampling.keys() - answer.keys() - {"schema", "constraint", "tool_choice", "parallel_tool_calls"}
-        if unknown:
+    def of(cls, options: Mapping[str, Any], tools: Tools | None) -> AnswerWish:
+        """Of `AnswerOptions`. Raises SettingsError, and PromptError for a tool choice that cannot be."""
+        if unknown := options.keys() - AnswerOptions.__optional_keys__:
             raise SettingsError(f"There is no option {min(unknown)!r}.", hint="help(QwQ.stream) lists them.")
+        sampling, answer = ({f.name: options[f.name] for f in fields(kind) if f.name in options} for kind in (Sampling, AnswerSettings))
         return cls(Sampling(**sampling), AnswerSettings(**answer), _constraint(options, tools))
 
 
@@ -110,25 +109,25 @@ class Reach:
 
 
 def make_request(
-    tokens: tuple[int, ...], choices: Choices, reach: Reach, *, opens_thinking: bool, calls_tools: bool, is_raw: bool = False
+    tokens: tuple[int, ...], wish: AnswerWish, reach: Reach, *, opens_thinking: bool, calls_tools: bool, is_raw: bool = False
 ) -> Request:
     """The engine's request for a prompt. Raises ContextLengthError."""
     rope = reach.rope(len(tokens))
-    seed = choices.sampling.seed
+    seed = wish.sampling.seed
     return Request(
         prompt=tokens,
         n_ctx=min(reach.n_ctx, reach.native_ctx) if rope == "native" else reach.n_ctx,
         rope=rope,
         opens_thinking=opens_thinking,
-        sampling=choices.sampling,
+        sampling=wish.sampling,
         seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
-        max_tokens=choices.answer.max_tokens,
+        max_tokens=wish.answer.max_tokens,
         n_ctx_yarn=reach.n_ctx if reach.wish == "auto" and reach.longest_ctx > reach.native_ctx else 0,
-        think_tokens=choices.answer.think_tokens,
-        stop=choices.answer.stop,
-        constraint=choices.constraint,
+        think_tokens=wish.answer.think_tokens,
+        stop=wish.answer.stop,
+        constraint=wish.constraint,
         calls_tools=calls_tools,
-        stops_repetition=choices.answer.stops_repetition,
+        stops_repetition=wish.answer.stops_repetition,
         is_raw=is_raw,
     )
 

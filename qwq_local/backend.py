@@ -11,23 +11,8 @@ from qwq_local.settings import Sampling
 Rope = Literal["native", "yarn"]
 
 
-DeviceKind = Literal["cpu", "gpu", "igpu", "accel"]
-"""`igpu` shares the RAM; `accel` helps the CPU and holds nothing (ggml/include/ggml-backend.h, `enum ggml_backend_dev_type`)."""
-
-
 class InterruptedDecodeError(Exception):
     """A decode was ended by `Backend.interrupt`; what it had read may be kept in part."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceMemory:
-    """A device that can hold a part of a model, and its memory now."""
-
-    name: str
-    description: str
-    kind: DeviceKind
-    total_bytes: int
-    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +126,7 @@ class Backend(Protocol):
         ...
 
     def use_rope(self, rope: Rope) -> None:
-        """Switch the position scaling, which empties every sequence."""
+        """Switch the position scaling, which empties every sequence. Raises LoadError, and is of no more use then."""
         ...
 
     def decode(self, batch: Sequence[BatchToken]) -> None:
@@ -165,7 +150,10 @@ class Backend(Protocol):
         ...
 
     def save(self, sequence: int) -> bytes:
-        """What the cache holds of a sequence, for `restore` into a context of the same model, KV type and scaling."""
+        """What the cache holds of a sequence, for `restore` into a context of the same model, KV type and scaling.
+
+        Raises DecodeError where it cannot be had, and MemoryError.
+        """
         ...
 
     def restore(self, sequence: int, state: bytes) -> None:

@@ -103,12 +103,12 @@ class Configuration:
     arguments: Mapping[str, Value] = field(default_factory=dict)
 
 
-def read_configuration(environment: Mapping[str, str] | None = None) -> Configuration:
+def read_configuration(environment: Mapping[str, str] = os.environ) -> Configuration:
     """Read the file and the environment (by default, the process's own).
 
     A file that is not there says nothing. Raises SettingsError for a file that cannot be read, an unknown key, or a value that cannot be.
     """
-    said = _said(os.environ if environment is None else environment)
+    said = _said(environment)
     arguments = {_OPTIONS[key].argument: value for key, value in said.items() if key not in _FOLDERS}
 
     def among(*keys: str) -> dict[str, Any]:
@@ -123,12 +123,12 @@ def read_configuration(environment: Mapping[str, str] | None = None) -> Configur
     )
 
 
-def find_folders(environment: Mapping[str, str] | None = None) -> Folders:
+def find_folders(environment: Mapping[str, str] = os.environ) -> Folders:
     """The folders: QWQ_MODELS and QWQ_DATA or the file's `models` and `data`, and else where the system keeps such things.
 
     Raises SettingsError as `read_configuration` does.
     """
-    said = _said(os.environ if environment is None else environment)
+    said = _said(environment)
     given = {name: _path(str(said[name])).absolute() for name in _FOLDERS if name in said}
     if "data" in given:
         data, cache = given["data"], given["data"] / "cache"
@@ -139,9 +139,9 @@ def find_folders(environment: Mapping[str, str] | None = None) -> Folders:
     return Folders(given.get("models", data / "models"), data, cache)
 
 
-def settings_file(environment: Mapping[str, str] | None = None) -> Path:
+def settings_file(environment: Mapping[str, str] = os.environ) -> Path:
     """The settings file's path, whether it is there or not: QWQ_CONFIG, or where the system keeps such files."""
-    named = (os.environ if environment is None else environment).get(FILE_VARIABLE)
+    named = environment.get(FILE_VARIABLE)
     if named:
         return _path(named)
     from platformdirs import user_config_path

@@ -11,22 +11,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from qwq_local.backend import Backend, Rope, Vocabulary
+from qwq_local.backend import Rope, Vocabulary
 from qwq_local.configuration import find_folders
 from qwq_local.engine import Engine, EngineSettings, PrefixShelf
 from qwq_local.errors import LoadError, SettingsError
 from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, LoadListener, cpu_build
 from qwq_local.machine import hardware
-from qwq_local.models.store import ModelFile, find, find_local
+from qwq_local.models.store import ModelFile, find, find_local, model_file
 from qwq_local.offers import offer_of_file, offers_here
 from qwq_local.plan.fit import choose, fit, shares_by_device
+from qwq_local.plan.memory import N_BATCH
 from qwq_local.plan.placement import Placement
 from qwq_local.plan.plan import Candidate, PlanWish, contexts
 from qwq_local.settings import N_IDLE, KvType, LoadSettings
 from qwq_local.survey import Expectation, expect, known_machine, see_devices
 from qwq_local.worker import EngineClient, Supervisor, Worker, call_apart
 
-N_BATCH = 512
 SPILL_SHARE, MOST_SPILL_BYTES = 8, 8 * 2**30
 """The part of the free RAM that may hold what had to leave the KV cache, and the most of it."""
 SHELF_BYTES = 4 * 2**30
@@ -86,9 +86,10 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
         file = find(candidate.offer.name)
         require_context(file, settings)
     else:
-        file, local = find(name), find_local(name)
+        model = find_local(name)
+        file = model_file(model)
         require_context(file, settings)
-        offer = offer_of_file(local.paths, local.quantization, file.name, file.longest_ctx)
+        offer = offer_of_file(model.paths, model.quantization, model.name)
         candidate = fit(machine, offer, wish, force=settings.force)
     shares = shares_by_device(machine, candidate.placement, devices)
     return LoadPlan(file, candidate.placement, shares, wish.n_sequences, _notice(candidate, wish), expect(candidate, machine, cpu))
@@ -97,7 +98,7 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
 def _notice(candidate: Candidate, wish: PlanWish) -> str:
     """What the plan took away for want of memory."""
     placement, wanted = candidate.placement, contexts(candidate.offer, wish)[0]
-    if placement.n_ctx == wanted and (wish.kv_type or placement.kv_type == "f16"):
+    if placement.n_ctx == wanted and placement.kv_type == wish.kv_types[0]:
         return ""
     return (
         f"{candidate.offer.name} runs with {placement.n_ctx:,} tokens of context in a {placement.kv_type} cache, "
@@ -119,7 +120,15 @@ def require_context(file: ModelFile, settings: LoadSettings) -> None:
 def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "f16") -> ContextShape:
     """A context for one conversation; by default as long as the file reads without YaRN."""
     n_ctx = n_ctx or file.native_ctx
-    return ContextShape(n_ctx, min(N_BATCH, n_ctx), 1, hardware.usable_cores(), kv_type, file.yarn_factor, file.native_ctx)
+    return ContextShape(
+        n_ctx=n_ctx,
+        n_batch=min(N_BATCH, n_ctx),
+        n_sequences=1,
+        n_threads=hardware.usable_cores(),
+        kv_type=kv_type,
+        yarn_factor=file.yarn_factor,
+        native_ctx=file.native_ctx,
+    )
 
 
 def open_backend(plan: LoadPlan, rope: Rope, on_progress: LoadListener | None = None) -> LlamaBackend:
@@ -170,10 +179,6 @@ def _spill_bytes() -> int:
         return 0
 
 
-def _make_engine(settings: EngineSettings, backend: Backend) -> Engine:
-    return Engine(backend, settings)
-
-
 def open_here(name: str | None, settings: LoadSettings, on_progress: LoadListener | None, serving: Serving) -> OpenModel:
     """Plan, and load into this process. Raises what `plan_load` raises, LoadError, and what `on_progress` raises."""
 
@@ -190,7 +195,7 @@ def open_here(name: str | None, settings: LoadSettings, on_progress: LoadListene
     plan, backend = apart(load, lambda made: made[1].close())
     with ExitStack() as undo:
         undo.callback(backend.close)
-        worker = Worker(backend, partial(_make_engine, engine_settings(plan, settings, serving)))
+        worker = Worker(backend, partial(Engine, settings=engine_settings(plan, settings, serving)))
         undo.pop_all()
     return OpenModel(plan, backend.n_ctx, backend.vocabulary, backend.chat_template, worker, worker.close)
 
@@ -207,7 +212,7 @@ def open_in_process(name: str | None, settings: LoadSettings, on_progress: LoadL
     with ExitStack() as stack:
         supervisor = Supervisor(
             partial(open_backend, plan, _first_rope(settings)),
-            make_engine=partial(_make_engine, engine_settings(plan, settings, serving)),
+            make_engine=partial(Engine, settings=engine_settings(plan, settings, serving)),
             idle_seconds=serving.idle_seconds,
             grace_seconds=SHELVING_SECONDS if serving.keeps_chats else CLOSING_SECONDS,
         )

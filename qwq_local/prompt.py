@@ -102,7 +102,7 @@ class ChatTemplate:
                 hint="The file was made with a faulty template; convert it again, or get another copy.",
             ) from error
         self._markers = sorted(markers, key=len, reverse=True)
-        self._marker = re.compile("|".join(f"({re.escape(marker)})" for marker in self._markers) or "(?!)")
+        self._marker = re.compile("|".join(map(re.escape, self._markers)) or "(?!)")
         self._marker_start = re.compile(
             "|".join(f"{re.escape(marker[0])}(?={re.escape(marker[1:])})" for marker in self._markers) or "(?!)"
         )

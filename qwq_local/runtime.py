@@ -12,13 +12,14 @@ from functools import partial
 from typing import Self, Unpack
 
 from qwq_local.answering import AnswerStream, Gathered, Reply, ToolCall
-from qwq_local.asking import AnswerOptions, Choices, Reach, Tools, make_request
+from qwq_local.asking import AnswerOptions, AnswerWish, Reach, Tools, make_request
 from qwq_local.backend import Rope
-from qwq_local.engine import Answering, Event, Failed, Finished, ProcessStatus, Request, Snapshot, Thinking
+from qwq_local.engine import Answering, Event, Failed, Finished, Request, Snapshot, Thinking
 from qwq_local.errors import DecodeError, EmptyPromptError, ModelClosedError, PromptError, SettingsError, TemplateError
 from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
-from qwq_local.settings import N_PARALLEL, KvType, LoadSettings, RopeWish
+from qwq_local.settings import KvType, LoadSettings, RopeWish
+from qwq_local.worker import ProcessStatus
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking", "ToolCall"]
 
@@ -57,9 +58,9 @@ class QwQ:
         n_ctx: int | None = None,
         n_gpu_layers: int | None = None,
         kv_type: KvType | None = None,
-        rope: RopeWish = "auto",
+        rope: RopeWish = LoadSettings.rope,
         force: bool = False,
-        n_parallel: int = N_PARALLEL,
+        n_parallel: int = LoadSettings.n_parallel,
         reads_ahead: bool = True,
         keeps_chats: bool = False,
         isolated: bool = False,
@@ -80,7 +81,7 @@ class QwQ:
 
         Raises SettingsError, ModelFileError, DoesNotFitError or LoadError; WorkerDiedError where it is isolated.
         """
-        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force, n_parallel)
+        settings = LoadSettings(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, kv_type=kv_type, rope=rope, force=force, n_parallel=n_parallel)
         serving = Serving(keeps_chats, idle_seconds)
         if isolated:
             opened = open_in_process(model, settings, on_progress, serving)
@@ -95,9 +96,7 @@ class QwQ:
         with self.stream(messages, tools=tools, **options) as events:
             for event in events:
                 if isinstance(event, Finished):
-                    found = events.gathered
-                    how = event.reason, event.usage, event.timings, event.rope, event.seed
-                    return Reply(self.model.name, found.reasoning, found.content, *how, found.tool_calls)
+                    return events.gathered.reply(self.model.name, event)
         raise AssertionError("a stream ends in a terminal event")
 
     def stream(self, messages: str | Sequence[Message], *, tools: Tools | None = None, **options: Unpack[AnswerOptions]) -> AnswerStream:
@@ -110,12 +109,12 @@ class QwQ:
         """
         if options.get("tool_choice") == "none":
             tools = None
-        choices = Choices.of(options, tools)
-        conversation: Sequence[Message] = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        wish = AnswerWish.of(options, tools)
+        conversation = _conversation(messages)
         prompt = self.render(conversation, tools)
-        if not choices.answer.thinks:
+        if not wish.answer.thinks:
             prompt = prompt.without_thought()
-        request = make_request(self.tokenize(prompt), choices, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
+        request = make_request(self.tokenize(prompt), wish, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
         return self._submit(request, partial(self._read_ahead, conversation, tools) if self._reads_ahead else None)
 
     def complete(self, prompt: str | Sequence[int], **options: Unpack[AnswerOptions]) -> AnswerStream:
@@ -124,8 +123,8 @@ class QwQ:
         Markers in the text count: who writes whole prompts writes the template's part as well. `options` and errors are those of `stream`.
         """
         tokens = self.tokenize(self._template.raw(prompt)) if isinstance(prompt, str) else self._checked(prompt)
-        choices = Choices.of(options, None)
-        return self._submit(make_request(tokens, choices, self._reach, opens_thinking=False, calls_tools=False, is_raw=True), None)
+        wish = AnswerWish.of(options, None)
+        return self._submit(make_request(tokens, wish, self._reach, opens_thinking=False, calls_tools=False, is_raw=True), None)
 
     @property
     def n_ctx(self) -> int:
@@ -140,13 +139,13 @@ class QwQ:
     def keep(self, idle_seconds: float | None) -> None:
         """Unload an isolated model after so many seconds without requests, or never, until it is loaded again.
 
-        Raises DecodeError once it is closed.
+        A model that is not isolated stays loaded, and this does nothing. Raises DecodeError once it is closed.
         """
         if self._supervisor:
             self._supervisor.keep(idle_seconds)
 
     def wake(self) -> None:
-        """Load an isolated model that is unloaded, and wait for it.
+        """Load an isolated model that is unloaded, and wait for it; every other is loaded already.
 
         Raises LoadError or WorkerDiedError, and DecodeError once it is closed.
         """
@@ -169,7 +168,7 @@ class QwQ:
 
     def render(self, messages: str | Sequence[Message], tools: Tools | None = None) -> Prompt:
         """The prompt a conversation becomes."""
-        return self._template.render([{"role": "user", "content": messages}] if isinstance(messages, str) else messages, tools)
+        return self._template.render(_conversation(messages), tools)
 
     def close(self) -> None:
         """Cancel what runs and free the memory. Closing again does nothing."""
@@ -250,6 +249,10 @@ class _Company:
         finally:
             with self._lock:
                 self._present.remove(visit)
+
+
+def _conversation(messages: str | Sequence[Message]) -> Sequence[Message]:
+    return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
 
 
 def _choose_template(source: str | None, markers: Mapping[str, int]) -> tuple[ChatTemplate, str]:

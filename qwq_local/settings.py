@@ -22,6 +22,8 @@ N_PARALLEL: Final = 4
 """Answers at once, unless something else is asked for."""
 N_IDLE: Final = 12
 """Sequences beside those, for chats that wait for their next turn."""
+MAX_SEQUENCES: Final = 256
+"""LLAMA_MAX_SEQ (src/llama-cparams.h)."""
 
 
 def _check_range(name: str, value: float, low: float, high: float, hint: str) -> None:
@@ -168,7 +170,7 @@ class LoadSettings:
     n_parallel: int = N_PARALLEL
 
     def __post_init__(self) -> None:
-        _check_range("parallel", self.n_parallel, 1, 256 - N_IDLE, "It counts the answers that are written at once.")
+        _check_range("parallel", self.n_parallel, 1, MAX_SEQUENCES - N_IDLE, "It counts the answers that are written at once.")
         if self.n_ctx is not None:
             _check_range("ctx", self.n_ctx, 16, 2**31 - 1, "It counts the tokens of prompt and answer together.")
         if self.n_gpu_layers is not None:

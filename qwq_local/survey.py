@@ -1,21 +1,21 @@
-"""This machine: what there is, how fast its CPU was measured to be, and what answers taught about predicted speed."""
+"""This machine: what there is, how fast its CPU was measured to be, what answers taught about predicted speed, and so the plan for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.configuration import find_folders
 from qwq_local.errors import LoadError
 from qwq_local.llama import CpuMeter, cpu_build, list_devices
 from qwq_local.machine import hardware, measured, nvidia
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import Machine, rate_name
 from qwq_local.machine.measured import Measurements, Work
-from qwq_local.plan.plan import KV_TYPES, Candidate, Offer, PlanWish
+from qwq_local.plan.plan import Candidate, Offer, Plan, PlanWish, make_plan
 from qwq_local.plan.speed import host_work, tokens_per_second
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
@@ -52,28 +52,26 @@ def see_devices() -> tuple[tuple[DeviceMemory, ...], tuple[str, ...]]:
         return (), (f"llama.cpp cannot say which devices it has: {error}",)
 
 
-def this_machine(
-    offers: Iterable[Offer], wish: PlanWish, devices: Sequence[DeviceMemory] | None = None, cards: nvidia.Report | None = None
-) -> tuple[Machine, Mapping[str, float]]:
-    """This machine and its corrections of predicted speed, by `Placement.kind`.
+def plan_here(offers: Sequence[Offer], wish: PlanWish) -> Plan:
+    """The plan for this machine."""
+    return make_plan(this_machine(offers, wish), offers, wish)
 
-    How fast its CPU would work through the offers is measured where that is not known yet. `devices` are by default those that llama.cpp
-    sees, and `cards` what NVIDIA's driver says.
-    """
-    notes: tuple[str, ...] = ()
-    if devices is None:
-        devices, notes = see_devices()
+
+def this_machine(offers: Iterable[Offer], wish: PlanWish, *, with_gpus: bool = True) -> Machine:
+    """This machine, or what it is without its GPUs. Its CPU is measured where it is not known yet how fast it works through the offers."""
+    devices, notes = see_devices() if with_gpus else ((), ())
+    cards = nvidia.ask() if with_gpus else nvidia.Report()
     types = {F32, *(tensor_type for offer in offers for tensor_type in offer.types.values())}
-    kept, missing = _measured({*(WEIGHT_TYPES & types), *(MEASURED_CACHES & {*([wish.kv_type] if wish.kv_type else KV_TYPES)})})
+    kept, missing = _measured({*(WEIGHT_TYPES & types), *MEASURED_CACHES.intersection(wish.kv_types)})
     machine = hardware.find_machine(devices, kept.cpu_rates, find_folders().models, cpu=hardware.cpu_name(), cards=cards)
-    return replace(machine, notes=(*notes, *missing, *machine.notes)), kept.corrections
+    return replace(machine, corrections=kept.corrections, notes=(*notes, *missing, *machine.notes))
 
 
 def known_machine(devices: Sequence[DeviceMemory]) -> tuple[Machine, str]:
     """This machine as far as it is known without measuring, and the name that its measurements are kept under."""
     folders, cpu = find_folders(), _measured_cpu(hardware.usable_cores())
     kept = measured.read(folders.cache, cpu)
-    return hardware.find_machine(devices, kept.cpu_rates, folders.models, cpu=hardware.cpu_name()), cpu
+    return hardware.find_machine(devices, kept.cpu_rates, folders.models, cpu=hardware.cpu_name(), cards=nvidia.ask()), cpu
 
 
 def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | None:

@@ -17,7 +17,7 @@ from qwq_local.errors import DamagedFileError
 from tests.fakes import FakeBackend
 from tests.waiting import WAIT_SECONDS
 
-Progress = Callable[[float], None]
+OnProgress = Callable[[float], None]
 LETTERS: Final = [ord("a") + i % 26 for i in range(3000)]
 
 
@@ -70,19 +70,19 @@ class ReportingBackend(FakeBackend):
         super().decode(batch)
 
 
-def fake(on_progress: Progress, port: int = 0, **options: Any) -> FakeBackend:
+def fake(on_progress: OnProgress, port: int = 0, **options: Any) -> FakeBackend:
     """A backend of equal rank, loaded in two steps; it reports to a port where one is given."""
     on_progress(0.5)
     on_progress(1.0)
     return ReportingBackend(_connect(port), **options) if port else FakeBackend(**options)
 
 
-def endless(on_progress: Progress, port: int = 0) -> FakeBackend:
+def endless(on_progress: OnProgress, port: int = 0) -> FakeBackend:
     """A fake that answers with three thousand letters."""
     return fake(on_progress, port, replies=dict.fromkeys(range(1000), LETTERS), n_ctx=4000, n_sequences=4)
 
 
-def stuck(on_progress: Progress, port: int) -> FakeBackend:
+def stuck(on_progress: OnProgress, port: int) -> FakeBackend:
     """Loads for ever."""
     on_progress(0.25)
     _connect(port).sendall(b"loading\n")
@@ -90,19 +90,19 @@ def stuck(on_progress: Progress, port: int) -> FakeBackend:
     raise AssertionError("nobody sets that event")
 
 
-def once_there(_: Progress, path: str) -> FakeBackend:
+def once_there(_: OnProgress, path: str) -> FakeBackend:
     """Loads a file that is damaged while it is there."""
     if os.path.exists(path):  # noqa: PTH110 - a flag, no file
         raise DamagedFileError("it ends too early", hint="Pull it again.")
     return FakeBackend()
 
 
-def mistaken(_: Progress) -> FakeBackend:
+def mistaken(_: OnProgress) -> FakeBackend:
     """Fails in a way that nobody foresaw."""
     raise ZeroDivisionError("a bug")
 
 
-def crashing(on_progress: Progress, path: str) -> FakeBackend:
+def crashing(on_progress: OnProgress, path: str) -> FakeBackend:
     """Dies while it loads, until a file is there; says so first, as llama.cpp does."""
     if os.path.exists(path):  # noqa: PTH110 - likewise
         return fake(on_progress)
@@ -110,7 +110,7 @@ def crashing(on_progress: Progress, path: str) -> FakeBackend:
     os.abort()
 
 
-def aborting(_: Progress, *, at: int) -> FakeBackend:
+def aborting(_: OnProgress, *, at: int) -> FakeBackend:
     """Dies in a decode."""
 
     def die(number: int) -> None:
@@ -121,17 +121,17 @@ def aborting(_: Progress, *, at: int) -> FakeBackend:
     return FakeBackend(before_decode=die)
 
 
-def exiting(_: Progress) -> FakeBackend:
+def exiting(_: OnProgress) -> FakeBackend:
     """Ends with a decode, as nothing should."""
     return FakeBackend(before_decode=lambda _: os._exit(3))
 
 
-def broken(on_progress: Progress, port: int) -> FakeBackend:
+def broken(on_progress: OnProgress, port: int) -> FakeBackend:
     """An engine that dies of a bug."""
     return fake(on_progress, port, faults={1: ZeroDivisionError("a bug")})
 
 
-def noisy(on_progress: Progress) -> FakeBackend:
+def noisy(on_progress: OnProgress) -> FakeBackend:
     """Prints where the messages would go, in Python and below it."""
 
     def print_more(number: int) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
+import socket
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,40 +24,63 @@ from tests.terminals import Terminal
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("patient")
 
-_FOREIGN = ("QWQ_", "HF_", "XDG_", "HUGGING", "LLAMA_")
+_FOREIGN = ("QWQ_", "HF_", "XDG_", "HUGGING", "LLAMA_", "OLLAMA_", "OPENAI_", "ANTHROPIC_", "LITELLM_")
+_PROXY = "_PROXY"
 _COLOURS = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS")
 
 
-def pytest_configure() -> None:
-    """A shell starts what it puts in the background with SIGINT ignored, and so would every program that a test interrupts."""
+def pytest_configure(config: pytest.Config) -> None:
+    """What must hold before a test's module is imported, since some look for models and make clients there."""
+    # A shell starts what it puts in the background with SIGINT ignored, and so would every program that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    home = tempfile.TemporaryDirectory(prefix="qwq-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(home.cleanup)
+    _leave_environment(patch, Path(home.name))
+    for name in ("connect", "connect_ex"):
+        patch.setattr(socket.socket, name, _stay_here(getattr(socket.socket, name)))
+
+
+def _leave_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """No test, and no program that a test starts, sees the home folder, the settings or the accounts of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name.upper().endswith(_PROXY) or name in _COLOURS:
+            patch.delenv(name)
+    for name in ("HOME", "USERPROFILE"):
+        patch.setenv(name, str(home))
+    for name in ("QWQ_MODELS", "QWQ_DATA", "HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        patch.setenv(name, str(home / name.lower()))
+    patch.setenv("QWQ_CONFIG", str(home / "config.toml"))
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    patch.setenv("TERM", "xterm")
+    patch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nobody listens: what a child asks the network for fails
+    patch.setenv("NO_PROXY", "127.0.0.1,localhost,::1")
+
+
+def _is_this_machine(host: str) -> bool:
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+def _stay_here(connect: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+    """`connect`, which fails the test where it would leave this machine."""
+
+    def connect_here(connection: socket.socket, address: Any) -> Any:
+        if connection.family in {socket.AF_INET, socket.AF_INET6} and not _is_this_machine(address[0]):
+            connection.close()
+            pytest.fail(f"this test asks the network: {address}")
+        return connect(connection, address)
+
+    return connect_here
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
-    """No test, and no program that a test starts, sees the home folder or the settings of whoever runs it."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(_FOREIGN) or name in _COLOURS:
-                patch.delenv(name)
-        for name in ("HOME", "USERPROFILE"):
-            patch.setenv(name, str(home))
-        for name in ("QWQ_MODELS", "QWQ_DATA", "HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-            patch.setenv(name, str(home / name.lower()))
-        patch.setenv("QWQ_CONFIG", str(home / "config.toml"))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("TERM", "xterm")
-        yield patch
-
-
 @pytest.fixture(scope="session")
-def demo(environment: pytest.MonkeyPatch) -> Iterator[QwQ]:  # noqa: ARG001 - asked for so that it comes first
+def demo() -> Iterator[QwQ]:
     """The built-in model, loaded once for all tests."""
     with QwQ.load("demo") as qwq:
         yield qwq
@@ -82,7 +109,7 @@ def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def endpoint(environment: pytest.MonkeyPatch) -> Iterator[Endpoint]:  # noqa: ARG001 - asked for so that it comes first
+def endpoint() -> Iterator[Endpoint]:
     """A server of the built-in model, started once for all tests."""
     with running() as found:
         yield found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from qwq_local.models.download import PARTS_FOLDER, Listener, Progress, pull
+from qwq_local.models.download import PARTS_FOLDER, Listener, PullProgress, pull
 from qwq_local.models.hub import Hub
 from tests.hub_server import HubServer
 
@@ -23,7 +23,7 @@ class Ears:
     """A listener that remembers, and sleeps no second of what it is told to sleep."""
 
     def __init__(self) -> None:
-        self.progress: list[Progress] = []
+        self.progress: list[PullProgress] = []
         self.notices: list[str] = []
         self.slept: list[float] = []
         self.listener = Listener(self.progress.append, self.notices.append, self.slept.append)

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from qwq_local.server.desk import DeskSettings
-from qwq_local.server.run import ServerSettings
+from qwq_local.server.settings import DeskSettings, ServerSettings
 from tests.serving import GUARD, Endpoint
 
 KEY: Final = "sk-secret"

@@ -46,7 +46,7 @@ def sent(events: Sequence[Event], *, is_eager: bool = False) -> list[dict[str, A
     stream: Any = Written(events)
     answers = Answers(Ask(), "demo", [stream], lambda: None)
     writer = MessageWriter(answers, MessagesRequest.model_validate(BODY | {"tools": tools}), "req_1")
-    data = writer.open() + b"".join(writer.write([(0, event)]) for event in events) + writer.close()
+    data = writer.open() + b"".join(writer.write(0, event) for event in events) + writer.close()
     return [json.loads(part.split(b"data: ")[1]) for part in data.split(b"\n\n") if part]
 
 

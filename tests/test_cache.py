@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from qwq_local.backend import BatchToken, Rope
-from qwq_local.engine.cache import KvCache, SavedPrefix, common_prefix
-from qwq_local.engine.shelf import PrefixShelf
+from qwq_local.engine.cache import KvCache
+from qwq_local.engine.prefix import SavedPrefix, common_prefix
+from qwq_local.engine.shelf import PrefixShelf, _content
+from qwq_local.errors import DecodeError
 from tests.fakes import FakeBackend
 
 N_CELLS = 120
@@ -26,8 +28,7 @@ def read(cache: KvCache, backend: FakeBackend, tokens: Sequence[int]) -> tuple[i
     rest = tokens[n_held:]
     for start in range(0, len(rest), backend.n_batch):
         piece = rest[start : start + backend.n_batch]
-        backend.decode([BatchToken(token, n_held + start + i, sequence, wants_logits=False) for i, token in enumerate(piece)])
-        cache.append(sequence, piece)
+        cache.decode([BatchToken(token, n_held + start + i, sequence, wants_logits=False) for i, token in enumerate(piece)])
     assert backend.sequences[sequence] == list(tokens)
     return sequence, n_held
 
@@ -85,6 +86,7 @@ class Books(RuleBasedStateMachine):
         for sequence, tokens in self.live.items():
             assert self.backend.sequences[sequence] == tokens
         assert self.backend.violations == []
+        self.cache.audit()
 
 
 TestBooks = Books.TestCase
@@ -208,6 +210,22 @@ def test_a_damaged_file_is_no_prefix_and_goes(prefix: SavedPrefix, data: st.Data
         assert list(shelf.folder.iterdir()) == []
 
 
+def test_a_file_whose_writing_was_cut_short_costs_its_prefix_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = PrefixShelf(tmp_path, 10_000)
+    whole, cut = (SavedPrefix("native", (i,), bytes(1_000)) for i in range(2))
+    shelf.write([whole])
+
+    def content(prefix: SavedPrefix) -> Iterator[bytes]:
+        yield from (line[:500] for line in _content(prefix))
+        raise OSError("no space left")
+
+    monkeypatch.setattr("qwq_local.engine.shelf._content", content)
+    with pytest.raises(OSError, match="no space left"):
+        shelf.write([cut])
+    assert shelf.read(10_000) == [whole]
+    assert len(list(tmp_path.iterdir())) == 1, "nothing is left of it"
+
+
 def test_the_shelf_lets_the_oldest_go_and_no_other(tmp_path: Path) -> None:
     shelf = PrefixShelf(tmp_path, 3_000)
     old, *new = (SavedPrefix("native", (i, i), bytes(1_000)) for i in range(4))
@@ -219,6 +237,29 @@ def test_the_shelf_lets_the_oldest_go_and_no_other(tmp_path: Path) -> None:
     assert shelf.read(1_500) == shelf.read(10_000)[:1] == new[1:2]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda cache: cache._free.pop(),
+        lambda cache: cache._live.update(cache._idle),
+        lambda cache: cache._idle.clear(),
+        lambda cache: cache._sharers.clear(),
+        lambda cache: setattr(cache, "_n_used", 0),
+        lambda cache: next(iter(cache._idle.values())).tokens.pop(),
+        lambda cache: setattr(cache._spill, "_most_bytes", 10),
+    ],
+)
+def test_books_that_do_not_agree_are_noticed(damage: Callable[[KvCache], object]) -> None:
+    cache, backend = cache_of(n_cells=80, spill_bytes=10_000)
+    for tokens in ([200, *CHAT], CHAT, [*CHAT[:20], 99]):
+        cache.retire(read(cache, backend, tokens)[0])
+    cache.make_room(20)
+    cache.audit()
+    damage(cache)
+    with pytest.raises(AssertionError):
+        cache.audit()
+
+
 def test_another_chat_does_not_use_up_what_was_spilled() -> None:
     cache, backend = cache_of(n_ctx=400, n_batch=400, spill_bytes=100_000)
     chat, other = [*range(150)], [*range(50), 200, 201]
@@ -227,6 +268,35 @@ def test_another_chat_does_not_use_up_what_was_spilled() -> None:
         cache.use_rope(rope)
     assert read(cache, backend, other)[1] == 50
     assert read(cache, backend, [*chat, 7])[1] == 150
+
+
+@pytest.mark.parametrize("error", [DecodeError("nothing was saved"), MemoryError()])
+def test_what_cannot_be_saved_is_read_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> bytes:
+        raise error
+
+    cache, backend = cache_of(n_cells=40, spill_bytes=10_000)
+    monkeypatch.setattr(backend, "save", fail)
+    cache.retire(read(cache, backend, CHAT)[0])
+    assert list(cache.saved(10_000)) == []
+    cache.retire(read(cache, backend, [9, *CHAT[1:]])[0])
+    assert read(cache, backend, CHAT)[1] == 0
+
+
+@pytest.mark.parametrize("error", [DecodeError("another kind"), MemoryError()])
+def test_what_cannot_be_restored_is_read_again_and_forgotten(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, backend = cache_of(spill_bytes=10_000)
+    cache.take([SavedPrefix("native", tuple(CHAT), b"worthless")])
+    tries: list[int] = []
+
+    def fail(sequence: int, _: bytes) -> None:
+        tries.append(sequence)
+        raise error
+
+    monkeypatch.setattr(backend, "restore", fail)
+    cache.retire(read(cache, backend, CHAT)[0], 0)
+    assert read(cache, backend, CHAT)[1] == 0
+    assert len(tries) == 1
 
 
 def test_a_few_common_tokens_bring_nothing_back() -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,18 +24,11 @@ from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import DIM, PLAIN, AnswerPrinter, LoadingBar, has_colour
 from qwq_local.engine import Answering, Thinking
 from qwq_local.runtime import QwQ
-from tests.terminals import Terminal
+from tests.terminals import PROGRAM, Ended, Terminal
 
 WAIT_SECONDS = 100
-PROGRAM = (sys.executable, "-m", "qwq_local.cli")
 QUESTION = "What is 47 + 85?"
 posix = pytest.mark.skipif(os.name != "posix", reason="closed streams and terminals are made with POSIX calls")
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 class Qwq:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -19,17 +17,7 @@ from qwq_local.cli.conversation import Conversation
 from qwq_local.cli.terminal import DIM
 from qwq_local.errors import ContextLengthError
 from qwq_local.prompt import Message
-from tests.terminals import Terminal
-
-PROGRAM = (sys.executable, "-m", "qwq_local.cli")
-SERVER = shlex.join([sys.executable, str(Path(__file__).with_name("tool_server.py"))])
-posix = pytest.mark.skipif(os.name != "posix", reason="terminals are made with POSIX calls")
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
+from tests.terminals import PROGRAM, SERVER, Ended, Terminal, posix
 
 
 @pytest.fixture

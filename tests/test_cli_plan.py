@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.cli import _run
 from qwq_local.cli.plan import command
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import GIB
 
 CANDIDATE_KEYS = {"quant", "file_bytes", "fits", "gpu_layers", "n_ctx", "kv_type", "memory", "tokens_per_second", "quality_loss", "why"}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import pytest
@@ -24,19 +23,10 @@ from qwq_local.cli.terminal import DIM, OTHER_WIDTH, PLAIN, cut, one_line, width
 from qwq_local.cli.tools import AgentPrinter, Permission
 from qwq_local.engine import Answering, Thinking
 from qwq_local.runtime import ToolCall
-from tests.terminals import Terminal
+from tests.terminals import PROGRAM, SERVER, Ended, Terminal, posix
 
-PROGRAM = (sys.executable, "-m", "qwq_local.cli")
-SERVER = shlex.join([sys.executable, str(Path(__file__).with_name("tool_server.py"))])
 WEATHER = "What is the weather in Paris?"
 CALL = ToolCall("get_weather", '{"city": "Paris"}')
-posix = pytest.mark.skipif(os.name != "posix", reason="terminals are made with POSIX calls")
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

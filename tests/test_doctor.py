@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from qwq_local.doctor import facts
-from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Process, Store, System
+from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Store, System
 from qwq_local.doctor.diagnosis import CHECKS, REQUIREMENT, diagnose
 from qwq_local.doctor.mending import mending
 from qwq_local.llama._build import cuda_of, describe_build
+from qwq_local.machine.processes import Process
 from qwq_local.models.inventory import LocalModel
 
 GIB = 2**30

@@ -13,7 +13,7 @@ import pytest
 
 from qwq_local.errors import HubError, QwqError, StoreError
 from qwq_local.models import download
-from qwq_local.models.download import Progress, local_name, part_path
+from qwq_local.models.download import PullProgress, local_name, part_path
 from qwq_local.models.hub import Hub
 from qwq_local.models.record import Record, read_record
 from tests.hub_server import COMMIT, Fault, HubServer, random_fault, serve, sha256
@@ -69,7 +69,7 @@ def test_what_an_earlier_pull_left_is_kept_and_checked_again(server: HubServer, 
     ears = Ears()
     assert bring(server, tmp_path, ears=ears).read_bytes() == CONTENT
     assert server.sent_bytes == len(CONTENT)
-    assert ears.progress[0] == Progress("checking", 200_000, len(CONTENT))
+    assert ears.progress[0] == PullProgress("checking", 200_000, len(CONTENT))
 
 
 @pytest.mark.parametrize("size_bytes", [len(CONTENT), len(CONTENT) + 5])

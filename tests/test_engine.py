@@ -126,6 +126,7 @@ def run(backend: FakeBackend, plans: list[Plan], n_faults: int = 0) -> list[list
             events[ids[job_id]].append(event)
         assert engine.snapshot().used_cells == backend.used_cells
         if len(ids) == len(plans) and engine.is_idle:
+            engine.audit()
             return events
     raise AssertionError(f"after {steps} steps somebody still waits")
 

@@ -126,6 +126,15 @@ def test_an_answer_that_outgrows_the_native_context_goes_on_under_yarn() -> None
     backend.audit_idle()
 
 
+def test_what_is_put_there_may_outgrow_the_native_context_before_a_token_is_read() -> None:
+    engine, backend = engine_for([*b"answer", IM_END])
+    [events] = run(engine, Request((1,) * 19, 20, n_ctx_yarn=200, think_tokens=0))
+    assert texts(events) == ("", "answer")
+    assert [event for event in events if isinstance(event, RopeSwitched)] == [RopeSwitched("yarn")]
+    assert [entry.position for batch in backend.batches for entry in batch] == [*range(19 + 3 + len(b"answer"))], "each is read once"
+    backend.audit_idle()
+
+
 def test_the_next_short_question_is_native_again() -> None:
     engine, backend = engine_for([*ENDLESS_THOUGHT[:100], IM_END], [*b"b", IM_END])
     run(engine, Request((1, 2, 3), 50, n_ctx_yarn=400))

@@ -8,12 +8,12 @@ from typing import Any
 import psutil
 import pytest
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.machine import cgroup, hardware, nvidia
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import GIB
 
-CARD = nvidia.Card("NVIDIA GeForce RTX 3090", 24 * GIB, 23 * GIB, 936e9)
+CARD = nvidia.Card("NVIDIA GeForce RTX 3090", 24 * GIB, 936e9)
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -146,7 +146,7 @@ def test_gpus_are_llama_cpps_with_the_bandwidth_that_the_driver_tells() -> None:
         DeviceMemory("Vulkan2", "integrated", "igpu", 30 * GIB, 30 * GIB),
         DeviceMemory("BLAS", "helps the processor", "accel", 0, 0),
     ]
-    gpus = hardware.find_gpus(devices, nvidia.Report("580", (CARD,)), "")
+    gpus = hardware.find_gpus(devices, nvidia.Report((CARD,)), "")
     assert [(gpu.name, gpu.free_bytes, gpu.bandwidth, gpu.shares_ram) for gpu in gpus] == [
         ("CUDA0", 22 * GIB, 936e9, False),
         ("Vulkan0", 24 * GIB, 960e9, False),
@@ -168,7 +168,7 @@ def test_apples_gpu_shares_the_ram_and_is_as_fast_as_its_chip() -> None:
 
 
 def test_a_card_that_llama_cpp_does_not_see_is_noted(tmp_path: Path) -> None:
-    machine = hardware.find_machine([], {}, tmp_path, cpu="", cards=nvidia.Report("580", (CARD,), ("Process 7 holds 2.0 GiB.",)))
+    machine = hardware.find_machine([], {}, tmp_path, cpu="", cards=nvidia.Report((CARD,), ("Process 7 holds 2.0 GiB.",)))
     assert machine.gpus == ()
     assert machine.notes[0] == "Process 7 holds 2.0 GiB."
     assert "without CUDA" in machine.notes[1]
@@ -176,7 +176,7 @@ def test_a_card_that_llama_cpp_does_not_see_is_noted(tmp_path: Path) -> None:
 
 def test_a_gpu_without_free_memory_is_left_out_with_a_note(tmp_path: Path) -> None:
     full = DeviceMemory("CUDA0", CARD.name, "gpu", 24 * GIB, GIB)
-    machine = hardware.find_machine([full], {}, tmp_path, cpu="", cards=nvidia.Report("580", (CARD,)))
+    machine = hardware.find_machine([full], {}, tmp_path, cpu="", cards=nvidia.Report((CARD,)))
     assert machine.gpus == ()
     assert machine.notes == ("CUDA0 (NVIDIA GeForce RTX 3090) is left out: it has too little free memory.",)
 
@@ -229,7 +229,7 @@ class Nvml:
             "nvmlDeviceGetMemoryBusWidth": 384,
             "nvmlDeviceGetComputeRunningProcesses": processes,
             "nvmlDeviceGetGraphicsRunningProcesses": [],
-            "nvmlSystemGetDriverVersion": "580.65",
+            "nvmlSystemGetCudaDriverVersion_v2": 12_040,
         }
 
         def answer(*_: object) -> Any:
@@ -240,11 +240,12 @@ class Nvml:
         return answer
 
 
-def test_nvml_tells_driver_bandwidth_and_who_holds_the_memory() -> None:
+def test_nvml_tells_bandwidth_cuda_and_who_holds_the_memory() -> None:
     nvml = Nvml()
     report = nvidia.ask_through(nvml)
-    assert report.driver == "580.65"
+    assert report.cuda == (12, 4)
     assert report.cards[0].bandwidth == pytest.approx(936e9, rel=0.001)
+    assert [(process.pid, process.held_bytes) for process in report.cards[0].holders] == [(4_000_000, 3 * GIB), (4_000_001, 0)]
     assert report.notes == ("Process 4000000 holds 3.0 GiB of the NVIDIA GeForce RTX 3090's memory.",)
     assert nvml.closed
 
@@ -257,6 +258,12 @@ def test_errors_of_nvml_become_notes() -> None:
     assert nvidia.ask_through(Nvml(init=NvmlError("version mismatch"))).notes == ("NVIDIA's driver does not answer: version mismatch.",)
     broken = nvidia.ask_through(Nvml(fails=("nvmlDeviceGetCount",)))
     assert broken == nvidia.Report(notes=("NVIDIA's driver answers with an error: not supported.",))
+
+
+def test_a_driver_too_old_to_tell_its_cuda_is_believed_otherwise() -> None:
+    report = nvidia.ask_through(Nvml(fails=("nvmlSystemGetCudaDriverVersion_v2",)))
+    assert report.cuda is None
+    assert len(report.cards) == 1
 
 
 @pytest.mark.parametrize("query", ["nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetMemoryBusWidth"])

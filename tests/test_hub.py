@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qwq_local.errors import HubError
-from qwq_local.models.download import Progress
+from qwq_local.models.download import PullProgress
 from qwq_local.models.hub import Hub
 from qwq_local.models.record import Record, read_record
 from tests.hub_server import COMMIT, Fault, HubServer, serve, sha256
@@ -29,7 +29,7 @@ def test_a_pull_brings_the_file_with_its_record_and_says_how_far_it_is(server: H
     assert path == tmp_path / "QwQ-32B-Q4_K_M.gguf"
     assert path.read_bytes() == CONTENT
     assert read_record(path) == Record(REPOSITORY, COMMIT, "qwq-32b-q4_k_m.gguf", len(CONTENT), sha256(CONTENT))
-    assert ears.progress[-1] == Progress("pulling", len(CONTENT), len(CONTENT))
+    assert ears.progress[-1] == PullProgress("pulling", len(CONTENT), len(CONTENT))
     assert not parts(tmp_path)
     assert server.sent_bytes == len(CONTENT)
 

@@ -27,7 +27,7 @@ MIB = 2**20
 
 small = st.builds(
     lambda n_layers, n_kv_heads, group, head_size, n_ff, n_vocab, tied: ModelShape(
-        "made up", n_layers, n_kv_heads * group * head_size, n_ff, n_kv_heads * group, n_kv_heads, head_size, n_vocab, 32_768, tied
+        "made up", n_layers, n_kv_heads * group * head_size, n_ff, n_kv_heads * group, n_kv_heads, head_size, n_vocab, tied
     ),
     st.integers(1, 12), st.integers(1, 4), st.integers(1, 5), st.sampled_from([32, 64, 96, 128]), st.integers(2, 40).map(lambda n: 256 * n),
     st.integers(100, 4000), st.booleans(),

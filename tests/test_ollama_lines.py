@@ -20,11 +20,11 @@ class Written:
 
     def __init__(self, piece: Any = chat_piece) -> None:
         answers = Answers(Ask(), "QwQ-32B:Q4_K_M", (), lambda: None)
-        self.writer = LineWriter(Begun(answers, asked_at=0, load_duration=0, has_logprobs=False), piece)
+        self.writer = LineWriter(Begun(answers, piece, asked_at=0, load_duration=0, has_logprobs=False))
 
     def after(self, *events: Any) -> list[Any]:
         """The lines that these events come to."""
-        return [json.loads(line) for line in self.writer.write([(0, event) for event in events]).splitlines()]
+        return [json.loads(line) for event in events for line in self.writer.write(0, event).splitlines()]
 
 
 def calls(line: Any) -> list[tuple[int, str, Any]]:

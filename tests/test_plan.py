@@ -40,7 +40,7 @@ CONTEXTS = (8192, 12288, 16384, 24576, 32768)
 @cache
 def offer(quant: str, shape: ModelShape = SMALL) -> Offer:
     tensors = tensor_bytes_of(shape, quant)
-    return Offer(quant, shape, tensors, tensor_types_of(shape, quant), sum(tensors.values()), 131_072, quant, is_here=True)
+    return Offer(quant, shape, tensors, tensor_types_of(shape, quant), sum(tensors.values()), quant, is_here=True)
 
 
 OFFERS = [offer(quant) for quant in QUANTS]
@@ -60,7 +60,7 @@ def machine_of(vram_gib: tuple[float, ...], ram_gib: float) -> Machine:
 
 def unified_machine(size_gib: float) -> Machine:
     share = working_set_bytes(int(size_gib * GIB))
-    return Machine((Gpu("MTL0", "chip", share, share, 400e9, True, True),), int(size_gib * GIB), int(size_gib * GIB), 400e9)
+    return Machine((Gpu("MTL0", "chip", share, share, 400e9, shares_ram=True),), int(size_gib * GIB), int(size_gib * GIB), 400e9)
 
 
 sizes = st.floats(2.0, 16.0)
@@ -235,7 +235,8 @@ def test_speed_is_bytes_by_bandwidth_device_after_device() -> None:
     seconds = (host.weights_bytes - embeddings + host.kv_bytes) / (70e9 * RAM_EFFICIENCY)
     seconds += (gpu.weights_bytes + gpu.kv_bytes) / (900e9 * CUDA_EFFICIENCY)
     assert candidate.tokens_per_second == pytest.approx(1 / seconds)
-    corrected = consider(machine, offer("Q4_K_M"), PlanWish(n_ctx=TYPICAL_TOKENS), {"both": 0.5, "cpu": 9.0})
+    taught = replace(machine, corrections={"both": 0.5, "cpu": 9.0})
+    corrected = consider(taught, offer("Q4_K_M"), PlanWish(n_ctx=TYPICAL_TOKENS))
     assert corrected.tokens_per_second == pytest.approx(0.5 / seconds)
 
 
@@ -380,6 +381,7 @@ def test_bandwidths_that_are_known() -> None:
 
 def test_every_quantization_has_its_quality_and_more_bits_lose_less() -> None:
     assert MEAN_KLD.keys() == QUANTIZATIONS.keys()
+    assert list(MEAN_KLD.values()) == sorted(MEAN_KLD.values())
     losses = [MEAN_KLD[quant] for quant in OFFERED]
     assert losses == sorted(losses)
     sizes = [offer_to_pull(quant).file_bytes for quant in OFFERED]

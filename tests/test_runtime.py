@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from qwq_local import QwQ as PublicQwQ
 from qwq_local import card
-from qwq_local.asking import Reach
+from qwq_local.asking import AnswerOptions, Reach
 from qwq_local.engine import RopeSwitched, ThoughtClosed
 from qwq_local.errors import (
     ConstraintError,
@@ -31,6 +32,7 @@ from qwq_local.errors import (
 )
 from qwq_local.prompt import ChatTemplate, Prompt, Segment
 from qwq_local.runtime import Answering, Finished, QwQ, Thinking, ToolCall, _choose_template
+from qwq_local.settings import AnswerSettings, Sampling
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
 from tests.waiting import wait_until
 
@@ -52,6 +54,11 @@ def test_a_question_gets_thought_and_answer(demo: QwQ) -> None:
     assert (reply.model, reply.finish_reason, reply.rope, reply.seed) == ("demo", "stop", "native", 1)
     assert reply.usage.prompt_tokens == len(demo.tokenize(demo.render(SUM)))
     assert 0 < reply.usage.reasoning_tokens < reply.usage.completion_tokens
+
+
+def test_all_that_can_be_set_of_an_answer_can_be_given_by_name() -> None:
+    settable = {field.name for kind in (Sampling, AnswerSettings) for field in fields(kind)}
+    assert settable == AnswerOptions.__optional_keys__ - {"schema", "constraint", "tool_choice", "parallel_tool_calls"}
 
 
 def test_the_package_gives_the_runtime() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import openai
 import pytest
 
+from qwq_local.server.openai.asked import ChatRequest
+from qwq_local.settings import SAMPLING_RANGES
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
 from tests.serving import Endpoint
 
@@ -50,6 +52,11 @@ def test_the_example_of_the_hosted_model_runs_with_another_address(client: opena
     assert r"\boxed{132}" in answer
     assert reasoning
     assert [usage.total_tokens > 20 for usage in usages] == [True]
+
+
+def test_each_number_of_a_sampling_is_a_field_by_its_own_name() -> None:
+    numbers = SAMPLING_RANGES.keys() - {"n_logprobs"}  # which the format calls top_logprobs
+    assert numbers <= ChatRequest.model_fields.keys()
 
 
 WEATHER: Any = [{"role": "user", "content": "What is the weather in Paris?"}]

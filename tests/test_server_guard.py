@@ -15,9 +15,9 @@ import pytest
 
 from qwq_local.cli.serving import read_keys
 from qwq_local.errors import SettingsError
-from qwq_local.server.desk import Desk, DeskSettings
-from qwq_local.server.guard import GuardSettings, allowed_hosts, is_loopback, origin_of
-from qwq_local.server.run import ServerSettings
+from qwq_local.server.addresses import allowed_hosts, is_loopback, origin_of
+from qwq_local.server.desk import Desk
+from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 from tests.server_attacks import ATTACKS, KEY, SECURED, SUM, Attack, chat, head, status
 from tests.serving import GUARD, Endpoint, running
 

@@ -21,8 +21,7 @@ import pytest
 from qwq_local.errors import LoadError, ModelNotFoundError, SettingsError
 from qwq_local.models.inventory import demo_model
 from qwq_local.runtime import QwQ
-from qwq_local.server.desk import DeskSettings
-from qwq_local.server.run import ServerSettings
+from qwq_local.server.settings import DeskSettings, ServerSettings
 from tests.server_attacks import SUM
 from tests.serving import GUARD, Endpoint, load_here, running
 from tests.waiting import wait_until

@@ -18,10 +18,8 @@ from qwq_local import card
 from qwq_local.models.inventory import demo_model
 from qwq_local.models.record import Record, write_record
 from qwq_local.runtime import QwQ
-from qwq_local.server.desk import DeskSettings
-from qwq_local.server.ollama.durations import stay_seconds
-from qwq_local.server.ollama.models import short_count
-from qwq_local.server.run import ServerSettings
+from qwq_local.server.ollama.spelling import short_count, stay_seconds
+from qwq_local.server.settings import DeskSettings, ServerSettings
 from tests.serving import GUARD, PATIENCE_SECONDS, Endpoint, load_apart, load_here, running
 from tests.waiting import wait_until
 

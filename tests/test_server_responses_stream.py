@@ -154,7 +154,7 @@ def written(*events: Event, has_logprobs: bool = False) -> tuple[list[dict[str, 
     kept: list[Response] = []
     response = begun(ResponseRequest.model_validate({"input": "?"}), "demo", {})
     writer = ResponseWriter(response, Output(has_logprobs=has_logprobs), kept.append)
-    told = writer.open() + b"".join(writer.write([(0, event)]) for event in events) + writer.keep_alive() + writer.close()
+    told = writer.open() + b"".join(writer.write(0, event) for event in events) + writer.keep_alive() + writer.close()
     return events_of(told.decode()), kept
 
 

@@ -79,8 +79,8 @@ def test_a_file_without_a_quantization_in_its_name_is_called_by_its_header(shelf
 
 
 def test_what_is_not_there_is_told_with_what_is(shelf: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="No model was named") as caught:
-        store.find(None)
+    with pytest.raises(ModelNotFoundError, match="does not exist") as caught:
+        store.find("qwq-32b")
     assert "qwq pull" in caught.value.hint
     write_model(shelf / "QwQ-32B-Q4_K_M.gguf")
     with pytest.raises(ModelNotFoundError, match="does not exist") as caught:

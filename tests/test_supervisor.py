@@ -21,13 +21,13 @@ from qwq_local.engine import Answering, Event, Failed, Finished, Request, Thinki
 from qwq_local.errors import ContextLengthError, DamagedFileError, DecodeError, LoadError, WorkerDiedError
 from qwq_local.worker import Stream, Supervisor, Worker
 from qwq_local.worker.backoff import Backoff
-from qwq_local.worker.child import call_apart
+from qwq_local.worker.child import ChildProcess, call_apart
 from qwq_local.worker.messages import GREETING, StartBackend
 from qwq_local.worker.process import FLAG
 from tests import children
 from tests.children import Wire, await_end, await_line
 from tests.fakes import FakeBackend
-from tests.waiting import end_of, events_of, reason_of, soon
+from tests.waiting import WAIT_SECONDS, end_of, events_of, reason_of, soon
 
 REQUEST = Request((1, 2, 3), 64, seed=3)
 LONG = Request((1, 2, 3), 4000, seed=3, stops_repetition=False)
@@ -309,6 +309,25 @@ def test_last_words_are_told() -> None:
     with supervised(partial(children.aborting, at=3)) as supervisor:
         error = death_of(supervisor.submit(REQUEST))
     assert str(error).endswith("while it answered. It said: first words\nGGML_ASSERT(n_tokens <= n_batch) failed")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_everyone_hears_of_the_end_also_where_the_process_cannot_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that cannot be sent ends the supervisor; one behind it has not been looked at."""
+    end, may_go_on = ChildProcess.end, threading.Event()
+
+    def end_badly(child: ChildProcess, grace_seconds: float) -> None:
+        end(child, grace_seconds)
+        raise PermissionError
+
+    monkeypatch.setattr(ChildProcess, "end", end_badly)
+    with supervised(children.endless) as supervisor:
+        first = supervisor.submit(LONG)
+        first.listen(lambda: may_go_on.wait(WAIT_SECONDS))
+        began(first)
+        streams = [first, supervisor.submit(replace(LONG, constraint=threading.Lock())), supervisor.submit(LONG)]  # type: ignore[arg-type]
+        may_go_on.set()
+        assert all(isinstance(end_of(stream), Failed) for stream in streams)
 
 
 def test_a_process_that_just_ends_has_died_too() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from qwq_local import survey
-from qwq_local.backend import DeviceMemory
 from qwq_local.errors import LoadError
 from qwq_local.machine import measured
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import GIB, Machine
 from qwq_local.machine.measured import Measurements
 from qwq_local.offers import offer_to_pull
@@ -45,32 +45,32 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeMeter], FakeMeter]:
 
 def test_the_cpu_is_measured_for_what_the_offers_read(use: Callable[[FakeMeter], FakeMeter], cache: Path) -> None:
     meter = use(FakeMeter(RATES))
-    machine, corrections = this_machine([Q4, offer_to_pull("Q3_K_M")], PlanWish(), [])
+    machine = this_machine([Q4, offer_to_pull("Q3_K_M")], PlanWish(), with_gpus=False)
     assert sorted(meter.asked) == ["F32", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "f16 cache", "q8_0 cache"]
     assert machine.cpu_rates == {**RATES, "Q3_K": 1e10, "Q5_K": 1e10}
     assert machine.ram_bandwidth == 30e9
     assert machine.notes == ()
-    assert corrections == {}
+    assert machine.corrections == {}
     assert (cache / measured.FILE_NAME).exists()
     assert known_machine([])[0].cpu_rates == machine.cpu_rates
 
 
 def test_a_wished_cache_is_measured_and_no_other(use: Callable[[FakeMeter], FakeMeter]) -> None:
     meter = use(FakeMeter())
-    this_machine([], PlanWish(kv_type="q4_0"), [])
+    this_machine([], PlanWish(kv_type="q4_0"), with_gpus=False)
     assert meter.asked == ["F32", "q4_0 cache"]
 
 
 def test_types_that_no_weights_have_are_not_measured(use: Callable[[FakeMeter], FakeMeter]) -> None:
     meter = use(FakeMeter())
     odd = replace(Q4, types=dict.fromkeys(Q4.types, TENSOR_TYPES[24]))
-    assert this_machine([odd], PlanWish(), [])[0].notes == ()
+    assert this_machine([odd], PlanWish(), with_gpus=False).notes == ()
     assert "I8" not in meter.asked
 
 
 def test_a_busy_cpu_is_noted_and_its_speed_a_guess(use: Callable[[FakeMeter], FakeMeter], cache: Path) -> None:
     use(FakeMeter(n_undisturbed=2))
-    machine, _ = this_machine([Q4], PlanWish(), [])
+    machine = this_machine([Q4], PlanWish(), with_gpus=False)
     assert machine.cpu_rates == {}
     assert machine.ram_bandwidth == TYPICAL_RAM_BANDWIDTH
     assert machine.notes == ("Other programs keep the CPU busy, so that its speed is a guess.",)
@@ -83,7 +83,7 @@ def test_a_llama_cpp_that_cannot_measure_is_noted(monkeypatch: pytest.MonkeyPatc
         raise LoadError("no ggml", hint="none")
 
     monkeypatch.setattr(survey, failing, fail)
-    assert this_machine([Q4], PlanWish(), [])[0].notes == ("The CPU's speed cannot be measured: no ggml",)
+    assert this_machine([Q4], PlanWish(), with_gpus=False).notes == ("The CPU's speed cannot be measured: no ggml",)
 
 
 def test_devices_are_llama_cpps_and_what_hides_them_is_noted(
@@ -91,13 +91,13 @@ def test_devices_are_llama_cpps_and_what_hides_them_is_noted(
 ) -> None:
     use(FakeMeter())
     monkeypatch.setattr(survey, "list_devices", lambda: (DeviceMemory("CUDA0", "a card", "gpu", 48 * GIB, 48 * GIB),))
-    assert [gpu.name for gpu in this_machine([], PlanWish())[0].gpus] == ["CUDA0"]
+    assert [gpu.name for gpu in this_machine([], PlanWish()).gpus] == ["CUDA0"]
 
     def fail() -> None:
         raise OSError("no library")
 
     monkeypatch.setattr(survey, "list_devices", fail)
-    assert this_machine([], PlanWish())[0].notes == ("llama.cpp cannot say which devices it has: no library",)
+    assert this_machine([], PlanWish()).notes == ("llama.cpp cannot say which devices it has: no library",)
 
 
 # What answers teach
@@ -109,13 +109,13 @@ def candidate(machine: Machine = SERVER, **wish: object) -> Candidate:
 
 def test_measured_by_predicted_is_kept_for_the_next_plan(use: Callable[[FakeMeter], FakeMeter]) -> None:
     use(FakeMeter(RATES))
-    before, _ = this_machine([Q4], PlanWish(), [])
+    before = this_machine([Q4], PlanWish(), with_gpus=False)
     machine, cpu = known_machine([])
     expected = expect(candidate(replace(machine, ram_available_bytes=64 * GIB)), machine, cpu)
     assert expected is not None
     expected.learn(101, 200 / expected.predict(3000), 3000)
-    after, corrections = this_machine([Q4], PlanWish(), [])
-    assert corrections == {"cpu": pytest.approx(0.5)}
+    after = this_machine([Q4], PlanWish(), with_gpus=False)
+    assert after.corrections == {"cpu": pytest.approx(0.5)}
     assert after.cpu_rates == before.cpu_rates
 
 

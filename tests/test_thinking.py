@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import groupby
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qwq_local import card
 from qwq_local.engine import Answering, Thinking, ToolCallDelta, ToolCallStarted
 from qwq_local.engine.thinking import TextEvent, ThinkMarkers, Transcript
 from tests.fakes import END_THINK, THINK, FakeVocabulary
@@ -20,7 +22,7 @@ TOKENS = st.lists(SPELLED | st.sampled_from([[THINK], [END_THINK]]) | st.integer
 
 
 def run(tokens: list[int], *, opens_thinking: bool = True, markers: ThinkMarkers = MARKERS) -> tuple[list[Thinking | Answering], int]:
-    transcript = Transcript(markers, opens_thinking=opens_thinking)
+    transcript = Transcript(markers, opens_thinking=opens_thinking, calls_tools=False)
     vocabulary = FakeVocabulary()
     events = [event for token in tokens for event in transcript.push(token, vocabulary.piece(token))]
     texts = [event for event in [*events, *transcript.close()] if isinstance(event, Thinking | Answering)]
@@ -135,3 +137,25 @@ def test_what_is_held_for_a_stop_string_comes_before_a_call_and_not_after() -> N
     kinds = [type(event) for event in events]
     assert kinds.index(ToolCallStarted) > max(i for i, event in enumerate(events) if event == Answering("c"))
     assert "".join(event.text for event in events if isinstance(event, Answering)) == "abcX"
+
+
+def markers_of(markers: dict[str, int]) -> ThinkMarkers:
+    return ThinkMarkers.of(Mock(FakeVocabulary, markers=markers, tokenize=FakeVocabulary().tokenize))
+
+
+def test_a_vocabularys_markers_are_found_by_their_text() -> None:
+    markers: dict[str, int] = {"<think>": THINK, "</think>": END_THINK, "<tool_call>": CALL, "</tool_call>": END_CALL}
+    closing = (*card.CLOSING_SENTENCE.encode(), END_THINK, *b"\n\n")
+    assert markers_of(markers) == ThinkMarkers(THINK, END_THINK, CALL, END_CALL, closing, tuple(b"\n\n"))
+    del markers["</think>"]
+    assert markers_of(markers) == ThinkMarkers(THINK, None, CALL, END_CALL)
+
+
+def test_what_is_raw_is_text_whatever_its_tokens() -> None:
+    transcript = Transcript(WITH_CALLS, opens_thinking=False, calls_tools=True, is_raw=True)
+    written = {THINK: b"<think>", CALL: b"<tool_call>", ord("\n"): b"\n"}
+    assert [*(event for token, piece in written.items() for event in transcript.push(token, piece)), *transcript.close()] == [
+        Answering("<think>"),
+        Answering("<tool_call>"),
+        Answering("\n"),
+    ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from queue import SimpleQueue
 
 import pytest
 
-from qwq_local.engine import Answering, Failed, Finished, Request, Thinking, ThoughtClosed
+from qwq_local.engine import Answering, Engine, Event, Failed, Finished, Request, Thinking, ThoughtClosed
 from qwq_local.errors import ContextLengthError, DecodeError
 from qwq_local.worker import Worker
+from qwq_local.worker.loop import EngineLoop
 from tests.fakes import END_THINK, IM_END, FakeBackend, fake_reply
 from tests.waiting import WAIT_SECONDS, end_of, events_of, reason_of, soon
 
@@ -151,6 +153,54 @@ def test_an_engine_that_dies_tells_everyone_now_and_later() -> None:
     assert backend.closed == 1
     with pytest.raises(DecodeError):
         worker.submit(REQUEST)
+
+
+def test_whoever_is_not_told_of_an_end_is_told_of_the_failure() -> None:
+    """Of two that end at once, the first cannot be told."""
+    told: SimpleQueue[tuple[str, Event]] = SimpleQueue()
+
+    def deliver(events: Sequence[tuple[str, Event]]) -> None:
+        for ticket, event in events:
+            if isinstance(event, Finished):
+                raise ZeroDivisionError("a bug")
+            if ticket == "unreachable":
+                raise OSError("nobody is there")
+            told.put((ticket, event))
+
+    backend = FakeBackend([[IM_END], [IM_END]], held={1})
+    with closing(EngineLoop[str](backend, deliver)) as loop:
+        for seed, ticket in enumerate(("unreachable", "reachable")):
+            loop.enter(ticket, Request((1, 2), 64, seed=seed))
+        backend.release()
+        ticket, end = told.get(timeout=WAIT_SECONDS)
+    assert ticket == "reachable"
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, ZeroDivisionError)
+
+
+def test_what_listens_and_fails_harms_nobody(held: tuple[Worker, FakeBackend], caplog: pytest.LogCaptureFixture) -> None:
+    worker, backend = held
+    stream = worker.submit(REQUEST)
+    stream.listen(partial(divmod, 1, 0))
+    backend.release()
+    assert reason_of(stream) == "stop"
+    assert reason_of(worker.submit(REQUEST)) == "stop"
+    assert "ZeroDivisionError" in caplog.text
+
+
+class Miscounting(Engine):
+    """An engine whose books do not balance once it has read something."""
+
+    def audit(self) -> None:
+        assert not self.snapshot().used_cells, "cells are miscounted"
+
+
+def test_an_engine_whose_books_do_not_balance_answers_no_more() -> None:
+    with closing(Worker(FakeBackend(), Miscounting)) as worker:
+        assert reason_of(worker.submit(REQUEST)) == "stop"
+        end = end_of(worker.submit(REQUEST))
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, AssertionError)
 
 
 class Wreck(FakeBackend):

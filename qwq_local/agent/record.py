@@ -49,14 +49,14 @@ class Record:
         assert self._ends, "a loop gives at least one answer"
         last = self._ends[-1]
         reply = Reply(
-            model,
-            "\n\n".join(answer.reasoning for answer in self._answers if answer.reasoning),
-            "\n\n".join(answer.content for answer in self._answers if answer.content),
-            last.reason,
-            _sum([end.usage for end in self._ends]),
-            _sum([end.timings for end in self._ends]),
-            last.rope,
-            last.seed,
+            model=model,
+            reasoning="\n\n".join(answer.reasoning for answer in self._answers if answer.reasoning),
+            content="\n\n".join(answer.content for answer in self._answers if answer.content),
+            finish_reason=last.reason,
+            usage=_sum([end.usage for end in self._ends]),
+            timings=_sum([end.timings for end in self._ends]),
+            rope=last.rope,
+            seed=last.seed,
         )
         return AgentReply(reply, tuple(self._calls))
 

@@ -94,7 +94,7 @@ def _entry(name: str, entry: dict[str, Any], label: str) -> ServerSpec:
             cwd = entry.get("cwd")
             if not isinstance(cwd, str | None):
                 raise ToolServerError(f'{label} has a "cwd" that is no text.', hint=_FORM)
-            return ServerSpec(name, (command, *arguments), _texts(entry, "env", label), cwd)
+            return ServerSpec(name, command=(command, *arguments), env=_texts(entry, "env", label), cwd=cwd)
         case {"url": str(url)} if url.startswith(("http://", "https://")):
             return ServerSpec(name, url=url, headers=_texts(entry, "headers", label))
         case _:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from qwq_local.agent import AgentReply, Record, RoundsSpent, ToolAnswered, ToolCalled, run_agent
-from qwq_local.asking import Choices
+from qwq_local.asking import AnswerWish
 from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import LoadingBar, notice
 from qwq_local.cli.tools import AgentPrinter, Permission, opened_tools
@@ -57,7 +57,7 @@ def require_stdout() -> None:
 @contextmanager
 def opened_model(load: Mapping[str, Any], options: Mapping[str, Any], *, reads_ahead: bool) -> Iterator[tuple[QwQ, float]]:
     """A model and the seconds that loading it took; what its user should know of it and of the options is told."""
-    warning = Choices.of(options, None).sampling.warning
+    warning = AnswerWish.of(options, None).sampling.warning
     if warning:
         notice(f"warning: {warning}")
     started_at = time.perf_counter()

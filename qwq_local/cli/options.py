@@ -1,4 +1,4 @@
-"""Options that `ask`, `chat` and `serve` share. Ranges are checked in settings.py, defaults come from card.py."""
+"""Options that `ask`, `chat` and `serve` share. Defaults and ranges are those of settings.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from qwq_local import card
 from qwq_local.errors import SettingsError
-from qwq_local.settings import KvType, RopeWish
+from qwq_local.settings import KvType, LoadSettings, RopeWish, Sampling
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class ToolFlags:
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
-_LOAD_FIELDS: Final = ("model", "n_ctx", "n_gpu_layers", "kv_type", "rope", "force")
 _LOAD: Final = (
     click.option(
         "-m", "--model", metavar="NAME", help="'demo', a name from qwq list, or the path of a .gguf. [default: the plan's choice]"
@@ -50,7 +48,7 @@ _LOAD: Final = (
     click.option(
         "--rope",
         type=click.Choice(get_args(RopeWish)),
-        default="auto",
+        default=LoadSettings.rope,
         show_default=True,
         help="Position scaling; auto uses YaRN only for what is too long without.",
     ),
@@ -60,17 +58,17 @@ _SAMPLING: Final = (
     click.option(
         "--temperature",
         type=float,
-        default=card.TEMPERATURE,
+        default=Sampling.temperature,
         show_default=True,
         help="0 is greedy, which makes QwQ repeat itself.",
     ),
-    click.option("--top-p", type=float, default=card.TOP_P, show_default=True, help="Smallest set of tokens with this probability."),
-    click.option("--top-k", type=int, default=card.TOP_K, show_default=True, help="Only the K likeliest tokens; 0 for all."),
-    click.option("--min-p", type=float, default=card.MIN_P, show_default=True, help="Least probability, relative to the likeliest."),
+    click.option("--top-p", type=float, default=Sampling.top_p, show_default=True, help="Smallest set of tokens with this probability."),
+    click.option("--top-k", type=int, default=Sampling.top_k, show_default=True, help="Only the K likeliest tokens; 0 for all."),
+    click.option("--min-p", type=float, default=Sampling.min_p, show_default=True, help="Least probability, relative to the likeliest."),
     click.option(
         "--presence-penalty",
         type=float,
-        default=card.PRESENCE_PENALTY,
+        default=Sampling.presence_penalty,
         show_default=True,
         help="Up to 2 works against repetition; high values mix languages.",
     ),
@@ -94,7 +92,7 @@ _TOOLS: Final = (
 
 
 def load_options(body: Body) -> Body:
-    """How a model is loaded: arguments model, n_ctx, n_gpu_layers, kv_type, rope."""
+    """How a model is loaded: its name, and fields of settings.LoadSettings."""
     return _apply(_LOAD, body)
 
 
@@ -110,12 +108,12 @@ def tool_options(body: Body) -> Body:
 
 def take_load(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of QwQ.load, taken out of a command's options."""
-    return {name: options.pop(name) for name in _LOAD_FIELDS}
+    return {name: options.pop(name) for name in ("model", *LoadSettings.__dataclass_fields__) if name in options}
 
 
 def take_tools(options: dict[str, Any]) -> ToolFlags:
     """The options about tools, taken out of a command's options. Raises SettingsError."""
-    return ToolFlags(*(options.pop(name) for name in ("servers", "allowed", "allows_all")))
+    return ToolFlags(**{name: options.pop(name) for name in ToolFlags.__dataclass_fields__})
 
 
 def _apply(options: tuple[Callable[[Any], Any], ...], body: Body) -> Body:

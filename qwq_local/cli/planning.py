@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -14,9 +14,9 @@ import click
 
 from qwq_local import card
 from qwq_local.cli.terminal import has_colour
-from qwq_local.machine import nvidia
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
-from qwq_local.plan.plan import NO_CORRECTIONS, Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.plan.memory import DeviceBytes
+from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish
 from qwq_local.plan.reasons import gib, why
 
 BAR_CELLS: Final = 32
@@ -31,27 +31,26 @@ def wished_machine(
     ram: float | None,
     unified: float | None,
     bandwidth: float | None,
-) -> tuple[Machine, Mapping[str, float]]:
-    """The machine to plan for, and what this one has taught about predictions; raises SettingsError for sizes that cannot be."""
+) -> Machine:
+    """The machine to plan for: described, or this one, in part described. Raises SettingsError for sizes that cannot be."""
     if unified is not None or ram is not None:
-        return described(vram, ram, unified, bandwidth), NO_CORRECTIONS
+        return described(vram, ram, unified, bandwidth)
     from qwq_local.survey import this_machine
 
     if vram:
-        here, _ = this_machine(offers, wish, [], nvidia.Report())
-        return replace(here, gpus=helpful(described_gpus(vram, bandwidth))), NO_CORRECTIONS
-    here, corrections = this_machine(offers, wish)
+        here = this_machine(offers, wish, with_gpus=False)
+        return replace(here, gpus=helpful(described_gpus(vram, bandwidth)), corrections={})
+    here = this_machine(offers, wish)
     if bandwidth is None:
-        return here, corrections
+        return here
     speed = checked_bandwidth(bandwidth)
     if not here.gpus:
-        return replace(here, ram_bandwidth=speed, cpu_rates={}), NO_CORRECTIONS
-    return replace(here, gpus=tuple(replace(gpu, bandwidth=speed) for gpu in here.gpus)), NO_CORRECTIONS
+        return replace(here, ram_bandwidth=speed, cpu_rates={}, corrections={})
+    return replace(here, gpus=tuple(replace(gpu, bandwidth=speed) for gpu in here.gpus), corrections={})
 
 
-def print_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish, corrections: Mapping[str, float], *, as_json: bool) -> None:
-    """Make the plan, and print it for people or for programs."""
-    plan = make_plan(machine, offers, wish, corrections)
+def print_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print it for people or for programs."""
     if as_json:
         click.echo(json.dumps(plan_json(plan), ensure_ascii=False))
     else:
@@ -98,7 +97,7 @@ def candidate_json(candidate: Candidate, plan: Plan) -> dict[str, Any]:
         "kv_type": placement.kv_type,
         "memory": [{**asdict(part), "total_bytes": part.total_bytes} for part in candidate.memory],
         "tokens_per_second": None if candidate.tokens_per_second is None else round(candidate.tokens_per_second, 2),
-        "quality_loss": offer.loss if offer.loss < float("inf") else None,
+        "quality_loss": offer.loss if offer.loss < UNKNOWN_LOSS else None,
         "why": why(candidate, plan),
     }
 
@@ -153,13 +152,13 @@ class _Page:
         if not self._plan.candidates:
             return []
         smallest = min(self._plan.candidates, key=lambda candidate: candidate.offer.file_bytes)
-        shorter = " A shorter context takes less: --ctx 8192." if (self._plan.wish.n_ctx or 0) > 8192 else ""
+        shorter = f" A shorter context takes less: --ctx {LEAST_CTX}." if (self._plan.wish.n_ctx or 0) > LEAST_CTX else ""
         return self._wrapped(f"{smallest.offer.quant}, the smallest: {why(smallest, self._plan)}{shorter}", "")
 
     def _bars(self, candidate: Candidate) -> list[str]:
         host, *on_gpus = candidate.memory
         machine = self._plan.machine
-        rows: list[tuple[str, Any, int]] = [
+        rows = [
             *((gpu.name, part, gpu.free_bytes) for gpu, part in zip(machine.gpus, on_gpus, strict=True) if part.total_bytes),
             ("RAM", host, machine.ram_available_bytes),
         ]
@@ -168,7 +167,7 @@ class _Page:
             for name, part, room in rows
         ]
 
-    def _bar(self, part: Any, room_bytes: int) -> str:  # noqa: ANN401 - a DeviceBytes
+    def _bar(self, part: DeviceBytes, room_bytes: int) -> str:
         bar, used = "", 0
         done_bytes = 0
         for size_bytes, (_, block, letter, colour) in zip(_sizes(part), PARTS, strict=True):
@@ -185,7 +184,7 @@ class _Page:
         for candidate in others:
             placement = candidate.placement
             speed = f"{candidate.tokens_per_second:.1f}" if candidate.tokens_per_second else "-"
-            loss = f"{candidate.offer.loss:.4f}" if candidate.offer.loss < float("inf") else "-"
+            loss = f"{candidate.offer.loss:.4f}" if candidate.offer.loss < UNKNOWN_LOSS else "-"
             row = (
                 f"{candidate.offer.quant + ('*' if candidate.offer.is_here else ''):9}{gib(candidate.offer.file_bytes):>8}  {loss:>6}  "
                 f"{placement.gpu_layers:>3}/{placement.all_layers}  {placement.n_ctx:>7,}  {speed:>8}  "
@@ -207,11 +206,11 @@ class _Page:
         return click.style(text, **style) if self._has_colour else text
 
 
-def _sizes(part: Any) -> tuple[int, int, int]:  # noqa: ANN401 - a DeviceBytes
+def _sizes(part: DeviceBytes) -> tuple[int, int, int]:
     return part.weights_bytes, part.kv_bytes, part.compute_bytes
 
 
-def _parts(part: Any) -> str:  # noqa: ANN401 - a DeviceBytes
+def _parts(part: DeviceBytes) -> str:
     named = zip(PARTS, _sizes(part), strict=True)
     return ", ".join(f"{name} {gib(size_bytes)}" for (name, *_), size_bytes in named if size_bytes)
 

@@ -45,13 +45,11 @@ def command(quantization: str | None, repository: str | None, revision: str, *, 
 
 def choose() -> str:
     """The quantization that suits this machine. Raises SettingsError where none does."""
-    from qwq_local.offers import offers_here, wish_for
-    from qwq_local.plan.plan import make_plan
-    from qwq_local.survey import this_machine
+    from qwq_local.offers import offers_here
+    from qwq_local.plan.plan import PlanWish
+    from qwq_local.survey import plan_here
 
-    offers, wish = offers_here(), wish_for(None, None, None)
-    machine, corrections = this_machine(offers, wish)
-    chosen = make_plan(machine, offers, wish, corrections).chosen
+    chosen = plan_here(offers_here(), PlanWish()).chosen
     if chosen is None:
         raise SettingsError(
             f"No quantization of {card.NAME} fits this machine.", hint="qwq plan says why. To pull one nevertheless, name it."
@@ -65,7 +63,7 @@ def fetch(quantization: str, repositories: list[str], revision: str, *, is_offli
     from qwq_local.cli.terminal import notice
     from qwq_local.cli.transfer import TransferBar
     from qwq_local.configuration import find_folders
-    from qwq_local.models.download import Listener, Progress, pull
+    from qwq_local.models.download import Listener, PullProgress, pull
     from qwq_local.models.hub import Hub
 
     hub = Hub(is_offline=is_offline)
@@ -73,21 +71,11 @@ def fetch(quantization: str, repositories: list[str], revision: str, *, is_offli
     notice(f"{files[0].repository} at {files[0].revision[:7]}: {sum(file.size_bytes for file in files) / 1e9:.1f} GB")
     bar = TransferBar(time.monotonic())
 
-    def show(progress: Progress) -> None:
+    def show(progress: PullProgress) -> None:
         bar.update(progress.stage, progress.done_bytes, progress.total_bytes, time.monotonic())
 
-    def say(text: str) -> None:
-        bar.clear()
-        notice(f"notice: {text}")
-
-    try:
-        return pull(hub, files, find_folders().models, Listener(show, say))
-    except KeyboardInterrupt:
-        bar.clear()
-        notice("interrupted: the same command goes on from here")
-        raise
-    finally:
-        bar.clear()
+    with bar.resumable():
+        return pull(hub, files, find_folders().models, Listener(show, bar.say))
 
 
 def tell(path: Path, *, as_json: bool) -> None:

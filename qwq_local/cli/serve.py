@@ -7,14 +7,30 @@ from typing import Any
 import click
 
 from qwq_local.cli.options import load_options, sampling_options
-from qwq_local.settings import N_PARALLEL
+from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 
 
 @click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; one that others can reach needs a key.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any that is free.")
-@click.option("--parallel", "n_parallel", type=int, default=N_PARALLEL, show_default=True, metavar="N", help="Answers written at once.")
-@click.option("--queue", "n_queued", type=click.IntRange(min=0), default=64, show_default=True, metavar="N", help="Answers that may wait.")
+@click.option("--host", default=ServerSettings.host, show_default=True, help="Address to listen on; one that others can reach needs a key.")
+@click.option("--port", type=click.IntRange(0, 65535), default=ServerSettings.port, show_default=True, help="0 takes any that is free.")
+@click.option(
+    "--parallel",
+    "n_parallel",
+    type=int,
+    default=DeskSettings.n_parallel,
+    show_default=True,
+    metavar="N",
+    help="Answers written at once.",
+)
+@click.option(
+    "--queue",
+    "n_queued",
+    type=click.IntRange(min=0),
+    default=DeskSettings.n_queued,
+    show_default=True,
+    metavar="N",
+    help="Answers that may wait.",
+)
 @click.option("--api-key", "keys", multiple=True, metavar="KEY", help="A key that clients must send. Repeatable; others see it in ps.")
 @click.option("--api-key-file", "key_file", metavar="FILE", help="Keys, one a line. They may stand in QWQ_API_KEY too.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Another name that this server is asked by. Repeatable.")
@@ -25,7 +41,7 @@ from qwq_local.settings import N_PARALLEL
     "--load-wait",
     "load_wait_seconds",
     type=click.FloatRange(min=0),
-    default=10,
+    default=DeskSettings.load_wait_seconds,
     show_default=True,
     metavar="S",
     help="How long a request waits for a model that is loading, before 503.",
@@ -34,13 +50,19 @@ from qwq_local.settings import N_PARALLEL
     "--stop-wait",
     "stop_seconds",
     type=click.FloatRange(min=0),
-    default=30,
+    default=ServerSettings.stop_seconds,
     show_default=True,
     metavar="S",
     help="What running answers get to end when the server is stopped.",
 )
 @click.option(
-    "--max-body", "max_body_mib", type=click.FloatRange(min=0.001), default=8, show_default=True, metavar="MIB", help="Largest request."
+    "--max-body",
+    "max_body_mib",
+    type=click.FloatRange(min=0.001),
+    default=GuardSettings.max_body_bytes // 2**20,
+    show_default=True,
+    metavar="MIB",
+    help="Largest request.",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-prompts", is_flag=True, help="Log what is asked and answered, too.")

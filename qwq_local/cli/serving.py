@@ -4,42 +4,39 @@ from __future__ import annotations
 
 import threading
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from qwq_local.asking import Choices
+from qwq_local.asking import AnswerWish
+from qwq_local.cli.options import take_load
 from qwq_local.cli.terminal import notice
 from qwq_local.configuration import read_configuration
 from qwq_local.errors import SettingsError
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
-from qwq_local.server.desk import DeskSettings, Health
-from qwq_local.server.guard import GuardSettings, allowed_hosts, origin_of
-from qwq_local.server.run import ServerSettings, serve
+from qwq_local.server.addresses import allowed_hosts, origin_of
+from qwq_local.server.desk import Health
+from qwq_local.server.run import serve
+from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 from qwq_local.settings import LoadSettings
-
-LOAD_FIELDS: Final = ("n_ctx", "n_gpu_layers", "kv_type", "rope", "force", "n_parallel")
-SAMPLING_FIELDS: Final = (
-    *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "seed"),
-    *("max_tokens", "think_tokens"),
-)
-SERVER_FIELDS: Final = ("host", "port", "stop_seconds")
 
 
 def run(options: dict[str, Any]) -> None:
     """Serve as the options say. Raises SettingsError, and what loading raises."""
-    settings, load_arguments, idle_seconds = read_options(options)
-    logs.set_up(options["log_format"])
+    opens_page, log_format = options.pop("opens_page"), options.pop("log_format")
+    how = {"isolated": True, "keeps_chats": options.pop("keeps_chats"), "idle_seconds": options.pop("idle_seconds")}
+    settings, load_settings = read_settings(options)
+    logs.set_up(log_format)
 
     def load(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
-        how = {"isolated": True, "keeps_chats": options["keeps_chats"], "idle_seconds": idle_seconds}
-        qwq = QwQ.load(model, **load_arguments, **how, on_progress=on_progress)
+        qwq = QwQ.load(model, **asdict(load_settings), **how, on_progress=on_progress)
         for text in qwq.notices:
             notice(f"notice: {text}")
         return qwq
 
-    serve(settings, load, _Terminal(opens_page=options["opens_page"]))
+    serve(settings, load, _Terminal(opens_page=opens_page))
 
 
 class _Terminal:
@@ -57,27 +54,32 @@ class _Terminal:
         notice(f"qwq serve: {address}  {health.model} is ready; Ctrl-C ends it")
 
 
-def read_options(options: Mapping[str, Any]) -> tuple[ServerSettings, dict[str, Any], float | None]:
-    """A server's settings, the arguments of `QwQ.load`, and the idle seconds. Raises SettingsError for what cannot be."""
-    load = {name: options[name] for name in LOAD_FIELDS}
-    LoadSettings(**load)
+def read_settings(options: dict[str, Any]) -> tuple[ServerSettings, LoadSettings]:
+    """A server's settings, and how it loads models; what other options there are hold for requests that don't name them.
+
+    Raises SettingsError for what cannot be.
+    """
+    take = options.pop
+    load = take_load(options)
+    model, host = load.pop("model"), take("host")
+    load_settings = LoadSettings(**load)
     guard = GuardSettings(
-        keys=read_keys(options["keys"], options["key_file"], str(read_configuration().arguments.get("api_key", ""))),
-        hosts=allowed_hosts(options["host"], options["hosts"]),
-        origins=frozenset(map(_origin, options["origins"])),
-        max_body_bytes=round(options["max_body_mib"] * 2**20),
+        keys=read_keys(take("keys"), take("key_file"), str(read_configuration().arguments.get("api_key", ""))),
+        hosts=allowed_hosts(host, take("hosts")),
+        origins=frozenset(map(_origin, take("origins"))),
+        max_body_bytes=round(take("max_body_mib") * 2**20),
     )
+    server = {"host": host, "port": take("port"), "stop_seconds": take("stop_seconds"), "logs_prompts": take("log_prompts")}
     desk = DeskSettings(
-        options["model"],
-        options["n_parallel"],
-        options["n_queued"],
-        frozenset(name.casefold() for name in options["aliases"]),
-        options["load_wait_seconds"],
-        {name: value for name, value in options.items() if name in SAMPLING_FIELDS and value is not None},
+        model=model,
+        n_parallel=load_settings.n_parallel,
+        n_queued=take("n_queued"),
+        aliases=frozenset(name.casefold() for name in take("aliases")),
+        load_wait_seconds=take("load_wait_seconds"),
+        defaults={name: value for name, value in options.items() if value is not None},
     )
-    Choices.of(desk.defaults, None)
-    server = {name: options[name] for name in SERVER_FIELDS}
-    return ServerSettings(desk, guard, **server, logs_prompts=options["log_prompts"]), load, options["idle_seconds"]
+    AnswerWish.of(desk.defaults, None)
+    return ServerSettings(desk, guard, **server), load_settings
 
 
 def read_keys(given: tuple[str, ...], file: str | None, configured: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,30 +48,26 @@ def facts_of(model: LocalModel, headers: list[GgufHeader]) -> dict[str, Any]:
         "files": [str(path) for path in model.paths],
         "file_bytes": model.file_bytes,
         "record": asdict(record) if record else None,
-        "parameters": sum(_elements(tensor.shape) for header in headers for tensor in header.tensors),
+        "parameters": sum(prod(tensor.shape) for header in headers for tensor in header.tensors),
         "tensors": _by_type(headers),
-        "here": on_this_machine(model, headers),
+        "here": on_this_machine(model),
         "metadata": {key: _plain(value) for key, value in headers[0].metadata.items()},
     }
 
 
-def on_this_machine(model: LocalModel, headers: list[GgufHeader]) -> dict[str, Any] | None:
+def on_this_machine(model: LocalModel) -> dict[str, Any] | None:
     """The model's row of `qwq plan --json`; None for one that QwQ's engine does not run."""
     from qwq_local.cli.planning import candidate_json
     from qwq_local.errors import WrongArchitectureError
-    from qwq_local.models.store import describe
-    from qwq_local.offers import offer_of_file, wish_for
-    from qwq_local.plan.plan import make_plan
-    from qwq_local.survey import this_machine
+    from qwq_local.offers import offer_of_file
+    from qwq_local.plan.plan import PlanWish
+    from qwq_local.survey import plan_here
 
     try:
-        file = describe(headers[0], model.name)
+        offer = offer_of_file(model.paths, model.quantization, model.name)
     except WrongArchitectureError:
         return None
-    offer = offer_of_file(model.paths, model.quantization, model.name, file.longest_ctx)
-    wish = wish_for(None, None, None)
-    machine, corrections = this_machine([offer], wish)
-    plan = make_plan(machine, [offer], wish, corrections)
+    plan = plan_here([offer], PlanWish())
     return candidate_json(plan.candidates[0], plan)
 
 
@@ -101,12 +98,6 @@ def _by_type(headers: list[GgufHeader]) -> dict[str, dict[str, int]]:
         row["tensors"] += 1
         row["bytes"] += tensor.size_bytes
     return dict(sorted(rows.items(), key=lambda item: -item[1]["bytes"]))
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    from math import prod
-
-    return prod(shape)
 
 
 def _plain(value: Value) -> object:

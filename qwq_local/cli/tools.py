@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -18,14 +17,9 @@ from qwq_local.runtime import ToolCall
 _QUESTION: Final = "call it? [y]es / [n]o / [a]lways this tool: "
 
 
-@contextmanager
-def opened_tools(flags: ToolFlags) -> Iterator[Toolbox]:
+def opened_tools(flags: ToolFlags) -> AbstractContextManager[Toolbox]:
     """The tools of the servers that are given, for as long as they are needed. Raises ToolServerError."""
-    if not flags.servers:
-        yield NoTools()
-        return
-    with open_mcp(flags.servers) as toolbox:
-        yield toolbox
+    return open_mcp(flags.servers) if flags.servers else nullcontext(NoTools())
 
 
 class Permission:

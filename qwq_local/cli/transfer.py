@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import click
 
-from qwq_local.cli.terminal import duration
+from qwq_local.cli.terminal import duration, notice
 
 
 class TransferBar:
@@ -35,6 +37,23 @@ class TransferBar:
         left = f", {duration((total_bytes - done_bytes) / rate)} left" if rate > 0 else ""
         text = f"{stage} {done_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB at {rate / 1e6:,.0f} MB/s{left}"
         click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+    def say(self, text: str) -> None:
+        """Tell what the user should know, where the line was."""
+        self.clear()
+        notice(f"notice: {text}")
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Around work that goes on from where it was: the line is taken away at its end, and Ctrl-C loses nothing."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.clear()
+            notice("interrupted: the same command goes on from here")
+            raise
+        finally:
+            self.clear()
 
     def clear(self) -> None:
         """Take the line away."""

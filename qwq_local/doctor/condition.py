@@ -5,18 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from qwq_local.machine.processes import Process
+
 Vendor: TypeAlias = Literal["NVIDIA", "AMD", "Apple"]
 X86: Final = frozenset({"x86_64", "amd64"})
 """What systems call Intel's and AMD's processors."""
-
-
-@dataclass(frozen=True)
-class Process:
-    """A running program, and the bytes it holds of whatever is asked about."""
-
-    pid: int
-    name: str
-    held_bytes: int
 
 
 @dataclass(frozen=True)
@@ -73,14 +66,13 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Store:
-    """The folder of models; `roomier` is a folder on another disk with more room and its free bytes, `config` the settings file."""
+    """The folder of models; `roomier` is a folder on another disk with more room and its free bytes."""
 
     folder: str
     free_bytes: int
     is_writable: bool = True
     has_model: bool = False
     roomier: tuple[str, int] | None = None
-    config: str = ""
     bad_files: tuple[BadFile, ...] = ()
 
 

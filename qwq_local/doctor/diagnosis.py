@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from qwq_local.doctor.condition import X86, Facts, Process
+from qwq_local.doctor.condition import X86, Facts
+from qwq_local.machine.processes import Process
 
 WHEEL_INDEX: Final = "https://abetlen.github.io/llama-cpp-python/whl"
 REQUIREMENT: Final = '"llama-cpp-python>=0.3.36"'
@@ -90,7 +91,7 @@ def _vram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
     for gpu in facts.gpus:
         holders = [process for process in gpu.holders if process.held_bytes >= HELD_BYTES]
         if holders:
-            named = ", ".join(f"{process.name} ({process.held_bytes / 2**30:.1f} GiB)" for process in holders)
+            named = ", ".join(f"{process.name or 'a program'} ({process.held_bytes / 2**30:.1f} GiB)" for process in holders)
             yield f"Other programs hold memory of {gpu.name}: {named}.", _kill(facts, holders), True
 
 
@@ -107,7 +108,7 @@ def _ram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
             yield f"{told}; the built-in model runs.", 'qwq ask -m demo "What is 47 + 85?"', False
     elif system.ram_available_bytes + vram_bytes < RUN_BYTES and system.largest:
         told = f"Only {system.ram_available_bytes / 2**30:.1f} GiB of RAM are free"
-        yield f"{told}; {system.largest.name} holds {system.largest.held_bytes / 2**30:.1f}.", _kill(facts, [system.largest]), True
+        yield f"{told}; {system.largest.name or '?'} holds {system.largest.held_bytes / 2**30:.1f}.", _kill(facts, [system.largest]), True
 
 
 def _disk(facts: Facts) -> Iterator[tuple[str, str, bool]]:

@@ -13,16 +13,15 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from qwq_local import card
 from qwq_local.configuration import find_folders
-from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Process, Store, System
+from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Store, System
 from qwq_local.doctor.mending import mending
 from qwq_local.errors import ModelFileError
 from qwq_local.gguf import read_header
 from qwq_local.machine import cgroup, nvidia
-from qwq_local.machine.hardware import cpu_name, disk_free_bytes
+from qwq_local.machine.hardware import cpu_name, disk_free_bytes, installed_ram_bytes, mount_points, ram_bytes
+from qwq_local.machine.processes import largest_process
 from qwq_local.models.inventory import LocalModel, local_models
 from qwq_local.models.record import read_record
 
@@ -37,23 +36,24 @@ _WINDOWS_FEATURES: Final = {39: ("avx",), 40: ("avx2", "fma", "f16c", "bmi2"), 4
 
 def gather() -> Facts:
     """All facts of this machine. Raises SettingsError where the settings cannot be read."""
-    return Facts(system_facts(), build_facts(), store_facts(), gpu_facts())
+    said = nvidia.ask()
+    return Facts(system_facts(said), build_facts(), store_facts(), gpu_facts(said))
 
 
-def system_facts() -> System:
-    """The machine, its CPU and RAM, and what a process may have."""
-    memory, limit = psutil.virtual_memory(), cgroup.memory_limit()
+def system_facts(said: nvidia.Report) -> System:
+    """The machine, its CPU and RAM, its driver, and what a process may have."""
+    limit = cgroup.memory_limit()
     return System(
         os=platform.system(),
         machine=platform.machine(),
         python=sys.executable,
-        ram_total_bytes=memory.total,
-        ram_available_bytes=min(memory.available, limit.available_bytes) if limit else memory.available,
+        ram_total_bytes=installed_ram_bytes(),
+        ram_available_bytes=ram_bytes()[1],
         ram_limit_bytes=limit.limit_bytes if limit else None,
-        largest=_largest_process(),
+        largest=largest_process(),
         cpu_features=cpu_features(),
         files_limit=_files_limit(),
-        driver_cuda=_driver_cuda(),
+        driver_cuda=said.cuda,
     )
 
 
@@ -76,14 +76,13 @@ def read_build(status: int, printed: str, told: str) -> Build:
     return Build(found["offloads"], frozenset(found["features"]), found["cuda"])
 
 
-def gpu_facts() -> tuple[Gpu, ...]:
+def gpu_facts(said: nvidia.Report) -> tuple[Gpu, ...]:
     """The GPUs that the system knows of: NVIDIA's by their driver, AMD's by Linux, Apple's by its chips."""
     if platform.system() == "Darwin":
         chip = cpu_name()
-        return (Gpu("Apple", chip, psutil.virtual_memory().total),) if chip.startswith("Apple") else ()
-    holders = _vram_holders()
-    cards = nvidia.ask().cards
-    return (*(Gpu("NVIDIA", c.name, c.total_bytes, holders.get(i, ())) for i, c in enumerate(cards)), *amd_gpus(Path("/sys/class/drm")))
+        return (Gpu("Apple", chip, installed_ram_bytes()),) if chip.startswith("Apple") else ()
+    cards = (Gpu("NVIDIA", card.name, card.total_bytes, card.holders) for card in said.cards)
+    return (*cards, *amd_gpus(Path("/sys/class/drm")))
 
 
 def amd_gpus(drm: Path) -> tuple[Gpu, ...]:
@@ -149,55 +148,6 @@ def _files_limit() -> tuple[int, int] | None:
     return (most if soft == resource.RLIM_INFINITY else soft), (most if hard == resource.RLIM_INFINITY else hard)
 
 
-def _largest_process() -> Process | None:
-    """The program of this user that holds most RAM, and is not ours."""
-    own = {os.getpid(), os.getppid()}
-    found = [
-        Process(process.pid, process.info["name"] or "?", process.info["memory_info"].rss)
-        for process in psutil.process_iter(["name", "memory_info", "username"])
-        if process.pid not in own and process.info["memory_info"] and process.info["username"] == psutil.Process().username()
-    ]
-    return max(found, key=lambda process: process.held_bytes, default=None)
-
-
-def _driver_cuda() -> tuple[int, int] | None:
-    """The newest CUDA that NVIDIA's driver runs (NVML, nvmlSystemGetCudaDriverVersion_v2)."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        number = pynvml.nvmlSystemGetCudaDriverVersion_v2()
-    except pynvml.NVMLError:
-        return None
-    return number // 1000, number % 1000 // 10
-
-
-def _vram_holders() -> dict[int, tuple[Process, ...]]:
-    """The programs in each NVIDIA GPU's memory, by its number; empty where the driver does not tell."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return {number: _holders(pynvml.nvmlDeviceGetHandleByIndex(number)) for number in range(pynvml.nvmlDeviceGetCount())}
-    except pynvml.NVMLError:
-        return {}
-
-
-def _holders(handle: object) -> tuple[Process, ...]:
-    import pynvml
-
-    found = [*pynvml.nvmlDeviceGetComputeRunningProcesses(handle), *pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle)]
-    held = {process.pid: process.usedGpuMemory or 0 for process in found if process.pid != os.getpid()}
-    return tuple(Process(pid, _process_name(pid), held_bytes) for pid, held_bytes in held.items())
-
-
-def _process_name(pid: int) -> str:
-    try:
-        return str(psutil.Process(pid).name())
-    except psutil.Error:
-        return "a program"
-
-
 def _is_writable(folder: Path) -> bool:
     """Try it: what permissions say is not all that counts."""
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
@@ -210,7 +160,6 @@ def _is_writable(folder: Path) -> bool:
 
 def _roomier(folder: Path) -> tuple[str, int] | None:
     """The writable disk with most room, where that is more than there is in the folder."""
-    places = [Path(partition.mountpoint) for partition in psutil.disk_partitions()]
-    rooms = [(disk_free_bytes(place), place) for place in places if place.is_dir() and os.access(place, os.W_OK)]
+    rooms = [(disk_free_bytes(place), place) for place in mount_points() if place.is_dir() and os.access(place, os.W_OK)]
     free_bytes, place = max(rooms, default=(0, folder))
     return (str(place / "qwq-models"), free_bytes) if free_bytes > disk_free_bytes(folder) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from qwq_local.engine.cache import SavedPrefix
 from qwq_local.engine.engine import Engine, EngineSettings
 from qwq_local.engine.request import (
     Answering,
@@ -23,7 +22,7 @@ from qwq_local.engine.request import (
     Usage,
 )
 from qwq_local.engine.shelf import PrefixShelf
-from qwq_local.engine.snapshot import ProcessStatus, Snapshot
+from qwq_local.engine.snapshot import Snapshot
 from qwq_local.engine.tool_grammar import ToolChoice, tool_constraint
 
 __all__ = [
@@ -36,11 +35,9 @@ __all__ = [
     "FinishReason",
     "Finished",
     "PrefixShelf",
-    "ProcessStatus",
     "Progress",
     "Request",
     "RopeSwitched",
-    "SavedPrefix",
     "Snapshot",
     "Thinking",
     "ThoughtClosed",

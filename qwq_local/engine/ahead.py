@@ -39,35 +39,25 @@ class ReadAhead:
             self._sequence = None
 
     def step(self, n_most: int) -> None:
-        """Read on, at most `n_most` tokens; a beginning that cannot be read now is given up."""
-        if not self._wanted:
-            return
-        rope, tokens = self._wanted[0]
-        if rope != self._backend.rope:
+        """Read on, at most `n_most` tokens; a beginning that is read, or cannot be read now, is wanted no more."""
+        if self._wanted and not self._read_on(*self._wanted[0], n_most):
+            self.pause()
             self._wanted.popleft()
-            return
+
+    def _read_on(self, rope: Rope, tokens: tuple[int, ...], n_most: int) -> bool:
+        """Whether there is more to read of this beginning, and it can be read."""
+        if rope != self._backend.rope:
+            return False
         if self._sequence is None:
             self._sequence, self._n_read = self._cache.open(tokens)
-        n_tokens = min(n_most, self._backend.n_batch, len(tokens) - self._n_read)
-        if not self._cache.make_room(n_tokens):
-            self._give_up()
-            return
-        self._read(self._sequence, tokens[self._n_read : self._n_read + n_tokens])
-        if self._n_read == len(tokens):
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self.pause()
-        self._wanted.popleft()
-
-    def _read(self, sequence: int, tokens: tuple[int, ...]) -> None:
-        batch = [BatchToken(token, self._n_read + i, sequence, wants_logits=False) for i, token in enumerate(tokens)]
+        end = min(self._n_read + min(n_most, self._backend.n_batch), len(tokens))
+        if not self._cache.make_room(end - self._n_read):
+            return False
         try:
-            self._backend.decode(batch)
-        except (InterruptedDecodeError, DecodeError) as error:
-            self._cache.forget_unread(sequence)
-            if isinstance(error, DecodeError):
-                self._give_up()
-            return
-        self._cache.append(sequence, tokens)
-        self._n_read += len(tokens)
+            self._cache.decode([BatchToken(tokens[i], i, self._sequence, wants_logits=False) for i in range(self._n_read, end)])
+        except InterruptedDecodeError:
+            return True
+        except DecodeError:
+            return False
+        self._n_read = end
+        return end < len(tokens)

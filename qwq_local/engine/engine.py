@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
 from qwq_local.backend import Backend, InterruptedDecodeError, Rope
 from qwq_local.engine.ahead import ReadAhead
 from qwq_local.engine.cache import KvCache
+from qwq_local.engine.draft import Draft
 from qwq_local.engine.pace import Pace
-from qwq_local.engine.reply import Reply
 from qwq_local.engine.request import Event, Failed, Finished, FinishReason, Request, RopeSwitched, Timings, Usage
-from qwq_local.engine.scheduler import Job, Scheduler, Share
+from qwq_local.engine.scheduler import Batch, Job, Scheduler, Share
 from qwq_local.engine.shelf import PrefixShelf
 from qwq_local.engine.snapshot import Counters, Snapshot
 from qwq_local.engine.thinking import ThinkMarkers
-from qwq_local.errors import ContextLengthError, DecodeError, QwqError
+from qwq_local.errors import DecodeError, QwqError
 
 JobEvent = tuple[int, Event]
 
@@ -68,20 +68,18 @@ class Engine:
         """Whether all that is done could as well be done later."""
         return not self._jobs and bool(self._ahead)
 
-    def require_room(self, request: Request) -> None:
-        """Raise ContextLengthError where a prompt leaves no room for an answer; callable from any thread."""
-        n_ctx = self._room(max(request.n_ctx, request.n_ctx_yarn))
-        if len(request.prompt) >= n_ctx:
-            raise ContextLengthError(len(request.prompt), n_ctx)
+    @property
+    def n_room(self) -> int:
+        """Tokens that prompt and answer of a request may fill together; callable from any thread."""
+        return min(self._backend.n_ctx, self._backend.n_cells)
 
     def submit(self, request: Request) -> int:
         """Queue a request and return its id. Raises ContextLengthError, and ConstraintError where nothing can fit its constraint."""
-        self.require_room(request)
+        limit = request.room_for_answer(self.n_room)
         sampler = self._backend.new_sampler(request.sampling, request.seed, request.constraint)
-        limit = self._room(max(request.n_ctx, request.n_ctx_yarn)) - len(request.prompt)
-        reply = Reply(request, min(limit, request.max_tokens or limit), sampler, self._backend.vocabulary, self._think)
-        tokens = [*request.prompt, *reply.take_tokens()]
-        job = Job(next(self._ids), request, reply, self._clock(), self._room(request.n_ctx), request.rope, tokens)
+        draft = Draft(request, limit, sampler, self._backend.vocabulary, self._think)
+        tokens = [*request.prompt, *draft.take_tokens()]
+        job = Job(next(self._ids), request, draft, self._clock(), min(request.n_ctx, self.n_room), request.rope, tokens)
         self._jobs[job.id] = job
         self._scheduler.wait(job)
         return job.id
@@ -95,7 +93,7 @@ class Engine:
         job = self._jobs.get(job_id)
         if job is None:
             return []
-        job.reply.close_thought("asked")
+        job.draft.close_thought("asked")
         return self._continue(job)
 
     def preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
@@ -118,56 +116,76 @@ class Engine:
             self._ahead.pause()
             self._shelf.write(self._cache.saved(self._shelf.most_bytes))
 
+    def audit(self) -> None:
+        """Assert that nothing is held for anybody, as must be where there is nothing to do."""
+        assert not self._scheduler.running, "a request that has ended still runs"
+        assert not self._scheduler.waiting, "a request that has ended still waits"
+        assert self._cache.n_available == self._backend.n_cells, "somebody writes to the cache, and nobody knows who"
+        self._cache.audit()
+
     def snapshot(self) -> Snapshot:
         """The numbers of this moment."""
-        scheduler, cache = self._scheduler, self._cache
-        jobs, cells = (len(scheduler.running), len(scheduler.waiting)), (cache.n_used, self._backend.n_cells)
-        return self._counters.snapshot(jobs, cells, scheduler.n_set_aside, cache.n_reused_tokens, self._backend.rope, bool(self._ahead))
+        counters = self._counters
+        return Snapshot(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            used_cells=self._cache.n_used,
+            all_cells=self._backend.n_cells,
+            rope=self._backend.rope,
+            reading_ahead=bool(self._ahead),
+            finished=dict(counters.finished),
+            failed=counters.failed,
+            prompt_tokens=counters.prompt_tokens,
+            completion_tokens=counters.completion_tokens,
+            reasoning_tokens=counters.reasoning_tokens,
+            cached_prompt_tokens=counters.cached_prompt_tokens,
+            reused_tokens=self._cache.n_reused_tokens,
+            set_aside=self._scheduler.n_set_aside,
+            decode_tokens_per_second=counters.decode_tokens_per_second,
+            prefill_tokens_per_second=counters.prefill_tokens_per_second,
+        )
 
     def step(self) -> list[JobEvent]:
         """Read one batch and return the events that came of it."""
-        if over := [job for job in self._scheduler.waiting if job.reply.ended]:  # what was put there was all that it may have
-            return [event for job in over for event in self._continue(job)]
-        if self._jobs:
-            self._ahead.pause()
-        self._admit()
-        tokens, shares = self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill)
-        if not tokens:
+        if not self._jobs:
             self._ahead.step(self._pace.n_prefill)
             return []
-        started_at = self._clock()
-        try:
-            self._backend.decode(tokens)
-        except InterruptedDecodeError:
-            self._forget_unread(shares)
-            return []
-        except DecodeError as error:
-            self._forget_unread(shares)
-            return [event for share in shares for event in self._fail(share.job, error)]
-        self._note(shares, len(tokens), self._clock() - started_at)
-        return [event for share in shares for event in self._advance(share)]
+        self._ahead.pause()
+        return self._settle() or self._read(self._schedule())
 
-    def _admit(self) -> None:
+    def _settle(self) -> list[JobEvent]:
+        """Deal with those who wait, and to whom tokens were given meanwhile that were their last, or outgrew their context."""
+        settled = [job for job in self._scheduler.waiting if job.draft.ended or job.n_tokens >= job.n_ctx]
+        return [event for job in settled for event in self._continue(job)]
+
+    def _schedule(self) -> Batch:
+        """Let those run that can, and choose what is read."""
         rope = self._scheduler.wanted_rope
         if rope is not None:
-            self._ahead.pause()
             self._cache.use_rope(rope)
         for job in self._scheduler.admit(self._backend.rope):
             if job.admitted_at is None:
                 job.admitted_at, job.n_cached = self._clock(), min(job.n_read, len(job.request.prompt))
+        return self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill)
 
-    def _forget_unread(self, shares: Iterable[Share]) -> None:
-        """After a decode that was ended, a part of its batch may stand in the cache: each job goes back to where it was."""
-        for share in shares:
-            self._cache.forget_unread(share.job.sequence)
+    def _read(self, batch: Batch) -> list[JobEvent]:
+        """Read a batch, and draw for those whose tokens are read."""
+        started_at = self._clock()
+        try:
+            self._cache.decode(batch.tokens)
+        except InterruptedDecodeError:
+            return []
+        except DecodeError as error:
+            return [event for share in batch.shares for event in self._fail(share.job, error)]
+        self._note(batch, self._clock() - started_at)
+        return [event for share in batch.shares for event in self._advance(share)]
 
-    def _note(self, shares: list[Share], n_tokens: int, seconds: float) -> None:
+    def _note(self, batch: Batch, seconds: float) -> None:
+        n_tokens = len(batch.tokens)
         self._pace.note(n_tokens, seconds)
-        self._counters.note_batch(n_tokens, sum(share.draws_at is not None for share in shares), seconds)
-        for share in shares:
-            job = share.job
-            self._cache.append(job.sequence, job.tokens[job.n_read : job.n_read + share.n_tokens])
-            job.n_read += share.n_tokens
+        self._counters.note_batch(n_tokens, sum(share.draws_at is not None for share in batch.shares), seconds)
+        for share in batch.shares:
+            share.job.n_read += share.n_tokens
 
     def _advance(self, share: Share) -> list[JobEvent]:
         job = share.job
@@ -175,45 +193,41 @@ class Engine:
             return []
         if job.first_token_at is None:
             job.first_token_at = self._clock()
-            self._counters.note_first_token(job.first_token_at - job.submitted_at)
         try:
-            job.reply.draw(share.draws_at)
+            job.draft.draw(share.draws_at)
         except QwqError as error:
             return self._fail(job, error)
         return self._continue(job)
 
     def _continue(self, job: Job) -> list[JobEvent]:
-        """Take over what the reply has grown by."""
-        job.tokens.extend(job.reply.take_tokens())
-        events: list[JobEvent] = [(job.id, event) for event in job.reply.take_events()]
-        if job.reply.ended:
-            return events + self._finish(job, job.reply.ended)
-        return events if len(job.tokens) < job.n_ctx else [*events, self._outgrow(job)]
+        """Take over what the answer has grown by."""
+        job.tokens.extend(job.draft.take_tokens())
+        events: list[JobEvent] = [(job.id, event) for event in job.draft.take_events()]
+        if job.draft.ended:
+            return events + self._finish(job, job.draft.ended)
+        return events if job.n_tokens < job.n_ctx else [*events, self._outgrow(job)]
 
     def _outgrow(self, job: Job) -> JobEvent:
         """Go on under YaRN, where there is room for more: everything is read again."""
         if job.id in self._scheduler.running:
             self._scheduler.set_aside(job)
-        job.rope, job.n_ctx = "yarn", self._room(job.request.n_ctx_yarn)
+        job.rope, job.n_ctx = "yarn", min(job.request.n_ctx_yarn, self.n_room)
         return job.id, RopeSwitched("yarn")
 
-    def _room(self, n_ctx: int) -> int:
-        return min(n_ctx, self._backend.n_ctx, self._backend.n_cells)
-
     def _finish(self, job: Job, reason: FinishReason) -> list[JobEvent]:
-        job.reply.close()
-        rest: list[JobEvent] = [(job.id, event) for event in job.reply.take_events()]
+        job.draft.close()
+        rest: list[JobEvent] = [(job.id, event) for event in job.draft.take_events()]
         now = self._clock()
         admitted = job.admitted_at or now
         first = job.first_token_at or now
         timings = Timings(admitted - job.submitted_at, first - admitted, now - first)
-        usage = Usage(len(job.request.prompt), job.reply.n_written, job.reply.reasoning_tokens, job.n_cached)
+        usage = Usage(len(job.request.prompt), job.draft.n_written, job.draft.reasoning_tokens, job.n_cached)
         self._counters.note_end(reason, usage)
         self._drop(job)
-        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.reply.stop_text))]
+        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.draft.stop_text))]
 
     def _fail(self, job: Job, error: Exception) -> list[JobEvent]:
-        self._counters.note_failure()
+        self._counters.failed += 1
         self._drop(job)
         return [(job.id, Failed(error))]
 
@@ -221,5 +235,5 @@ class Engine:
         # What was thought is never sent again, and what was answered is sent without the thought before it.
         kept = min(job.n_read, len(job.request.prompt)) if job.request.opens_thinking else job.n_read
         self._scheduler.release(job, kept)
-        job.reply.free()
+        job.draft.free()
         del self._jobs[job.id]

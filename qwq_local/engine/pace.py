@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 LEAST_TOKENS: Final = 64
-"""Fewer are slower (engine.cache.TILE)."""
+"""Fewer are slower (engine.prefix.TILE)."""
 SMOOTHING: Final = 0.3
 
 

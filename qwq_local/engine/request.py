@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from qwq_local.backend import Constraint, Draw, Rope
+from qwq_local.errors import ContextLengthError
 from qwq_local.settings import Sampling
 
 FinishReason = Literal["stop", "length", "repetition", "cancelled"]
@@ -40,6 +41,14 @@ class Request:
     calls_tools: bool = False
     stops_repetition: bool = True
     is_raw: bool = False
+
+    def room_for_answer(self, n_room: int) -> int:
+        """Tokens that its answer may have, where `n_room` are all that it can fill with its prompt. Raises ContextLengthError."""
+        n_ctx = min(max(self.n_ctx, self.n_ctx_yarn), n_room)
+        if len(self.prompt) >= n_ctx:
+            raise ContextLengthError(len(self.prompt), n_ctx)
+        room = n_ctx - len(self.prompt)
+        return min(room, self.max_tokens or room)
 
 
 @dataclass(frozen=True)

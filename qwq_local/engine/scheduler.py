@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from qwq_local.backend import BatchToken, Rope
-from qwq_local.engine.cache import KvCache, common_prefix
-from qwq_local.engine.reply import Reply
+from qwq_local.engine.cache import KvCache
+from qwq_local.engine.draft import Draft
+from qwq_local.engine.prefix import common_prefix
 from qwq_local.engine.request import Request
 
 RESERVE_CELLS: Final = 16
@@ -22,28 +23,34 @@ WORTH_WAITING_FOR: Final = 32
 class Job:
     """A request on its way.
 
-    `tokens` are the prompt and what was written after it, `n_read` of them are in the KV cache; a job draws when all are. `n_cached` of the
-    prompt were there when it began. Times are readings of the engine's clock, in seconds.
+    `tokens` are the prompt and what was written after it; a job draws when all are read. While it runs, `sequence` of the KV cache holds
+    the first `n_read` of them, and 0 <= n_read < n_tokens < n_ctx: there is a token to read, and room for the one drawn then. `n_cached`
+    of the prompt were there when it began. Times are readings of the engine's clock, in seconds.
     """
 
     id: int
     request: Request
-    reply: Reply
+    draft: Draft
     submitted_at: float
     n_ctx: int
     rope: Rope
     tokens: list[int]
     n_read: int = 0
     n_cached: int = 0
-    sequence: int = -1
+    sequence: int | None = None
     served_in: int = 0
     admitted_at: float | None = None
     first_token_at: float | None = None
 
     @property
+    def n_tokens(self) -> int:
+        """How many there are by now."""
+        return len(self.tokens)
+
+    @property
     def n_unread(self) -> int:
         """Tokens that are not in the KV cache yet."""
-        return len(self.tokens) - self.n_read
+        return self.n_tokens - self.n_read
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,13 @@ class Share:
     job: Job
     n_tokens: int
     draws_at: int | None
+
+
+class Batch(NamedTuple):
+    """What is read at once: the tokens of all, and whose they are."""
+
+    tokens: list[BatchToken]
+    shares: list[Share]
 
 
 class Scheduler:
@@ -94,8 +108,8 @@ class Scheduler:
             admitted.append(job)
         return admitted
 
-    def next_batch(self, n_batch: int, n_prefill: int) -> tuple[list[BatchToken], list[Share]]:
-        """The tokens to read next, at most `n_batch`, and what each job's part of them is.
+    def next_batch(self, n_batch: int, n_prefill: int) -> Batch:
+        """What those who run read next: at most `n_batch` tokens.
 
         Where somebody writes, at most `n_prefill` tokens of prompts are read beside.
         """
@@ -104,18 +118,17 @@ class Scheduler:
         order = sorted(self.running.values(), key=lambda job: (job.served_in, job.id))[:n_batch]
         grants = {job.id: 1 for job in order}
         self._grant_more([job for job in order if job.n_unread > 1], grants, n_batch, n_prefill)
-        tokens: list[BatchToken] = []
-        shares: list[Share] = []
+        batch = Batch([], [])
         for job in order:
-            n_tokens = grants[job.id]
-            is_last = n_tokens == job.n_unread
-            tokens.extend(
-                BatchToken(job.tokens[i], i, job.sequence, wants_logits=i == len(job.tokens) - 1)
-                for i in range(job.n_read, job.n_read + n_tokens)
+            assert job.sequence is not None, "it runs"
+            assert 0 <= job.n_read < job.n_tokens < job.n_ctx, f"{job.n_read} of {job.n_tokens} tokens are read, where {job.n_ctx} go"
+            end = job.n_read + grants[job.id]
+            batch.tokens.extend(
+                BatchToken(job.tokens[i], i, job.sequence, wants_logits=i == job.n_tokens - 1) for i in range(job.n_read, end)
             )
-            shares.append(Share(job, n_tokens, len(tokens) - 1 if is_last else None))
+            batch.shares.append(Share(job, grants[job.id], len(batch.tokens) - 1 if end == job.n_tokens else None))
             job.served_in = self._n_batches
-        return tokens, shares
+        return batch
 
     def set_aside(self, job: Job) -> None:
         """Let a running job wait; what it has read becomes idle, and is found again if its cells are not needed."""
@@ -132,15 +145,16 @@ class Scheduler:
         self._alike = {pair: n for pair, n in self._alike.items() if job.id not in pair}
 
     def _stop_running(self, job: Job, kept_tokens: int | None = None) -> None:
+        assert job.sequence is not None, "it runs"
         self._cache.retire(job.sequence, kept_tokens)
         del self.running[job.id]
-        job.sequence, job.n_read = -1, 0
+        job.sequence, job.n_read = None, 0
 
     def _fits(self, job: Job) -> bool:
         """Whether there are cells for all that a job has to read, beside those that run; alone it always fits."""
         if not self.running:
             return True
-        needed = len(job.tokens) - self._cache.live_prefix(job.tokens) + RESERVE_CELLS * (len(self.running) + 1)
+        needed = job.n_tokens - self._cache.live_prefix(job.tokens) + RESERVE_CELLS * (len(self.running) + 1)
         return needed <= self._cache.n_available
 
     def _awaits_its_beginning(self, job: Job) -> bool:
@@ -151,7 +165,7 @@ class Scheduler:
         """How many tokens both begin with; all but the last of a job's can be taken over."""
         pair = job.id, reader.id
         if pair not in self._alike:
-            self._alike[pair] = min(common_prefix(job.tokens, reader.tokens), len(job.tokens) - 1)
+            self._alike[pair] = min(common_prefix(job.tokens, reader.tokens), job.n_tokens - 1)
         return self._alike[pair]
 
     def _make_room(self) -> None:

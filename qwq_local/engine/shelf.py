@@ -1,7 +1,8 @@
 """Prefixes that outlive the engine: what the KV cache held of idle chats, kept on disk.
 
 One file for each, in a folder that belongs to one model and KV type: a line of JSON, the tokens as little-endian int32, and llama.cpp's
-state of the sequence. What a file holds is checked against its CRC before llama.cpp sees it.
+state of the sequence. What a file holds is checked against its CRC before llama.cpp sees it, so that one whose writing was cut short is
+found out as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from qwq_local.backend import Rope
-from qwq_local.engine.cache import SavedPrefix
+from qwq_local.engine.prefix import SavedPrefix
 
 FORMAT: Final = "qwq prefix 1"
 SUFFIX: Final = ".prefix"
@@ -55,11 +56,9 @@ class PrefixShelf:
         now_ns = time.time_ns()
         for age, prefix in enumerate(prefixes):
             path = self.folder / _name(prefix)
-            draft = path.with_suffix(".new")
-            with draft.open("wb") as file:
+            with path.open("wb") as file:
                 file.writelines(_content(prefix))
-            os.utime(draft, ns=(now_ns - age, now_ns - age))
-            draft.replace(path)
+            os.utime(path, ns=(now_ns - age, now_ns - age))
         left_bytes = self.most_bytes
         for path in self._paths():
             left_bytes -= path.stat().st_size

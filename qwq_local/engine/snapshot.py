@@ -5,31 +5,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from qwq_local.backend import Rope
 from qwq_local.engine.request import FinishReason, Usage
 
 REMEMBERED: Final = 64
-"""Steps and first tokens that the rates are taken from."""
-
-
-ProcessState = Literal["unloaded", "waiting to start", "loading", "ready", "closed"]
-
-
-@dataclass(frozen=True)
-class ProcessStatus:
-    """How the engine's process is: `loaded_share` goes from 0.0 to 1.0, `deaths` counts those since the start, `last_error` is the last.
-
-    It is ended in `stays_seconds` unless somebody asks, or after so many without requests while there are some; None: never.
-    """
-
-    state: ProcessState
-    pid: int | None
-    loaded_share: float
-    deaths: int
-    last_error: Exception | None
-    stays_seconds: float | None
+"""Steps that the rates are taken from."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +38,27 @@ class Snapshot:
     set_aside: int
     decode_tokens_per_second: float
     prefill_tokens_per_second: float
-    mean_first_token_seconds: float
 
 
 class Counters:
-    """What is counted from batch to batch and from answer to answer."""
+    """What is counted from batch to batch and from answer to answer; the sums are Snapshot's."""
 
     def __init__(self) -> None:
-        self._finished: Counter[FinishReason] = Counter()
-        self._failed = 0
-        self._usage: Counter[str] = Counter()
+        self.finished: Counter[FinishReason] = Counter()
+        self.failed = 0
+        self.prompt_tokens = self.completion_tokens = self.reasoning_tokens = self.cached_prompt_tokens = 0
         self._decoded: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
         self._prefilled: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
-        self._first_tokens: deque[float] = deque(maxlen=REMEMBERED)
+
+    @property
+    def decode_tokens_per_second(self) -> float:
+        """Over the last steps in which answers were written."""
+        return _rate(self._decoded)
+
+    @property
+    def prefill_tokens_per_second(self) -> float:
+        """Over the last steps in which prompts were read."""
+        return _rate(self._prefilled)
 
     def note_batch(self, n_tokens: int, n_drawn: int, seconds: float) -> None:
         """A batch was read in so many seconds; after `n_drawn` of its tokens one was drawn."""
@@ -77,45 +67,13 @@ class Counters:
         else:
             self._decoded.append((n_drawn, seconds))
 
-    def note_first_token(self, seconds: float) -> None:
-        """A request got its first token so long after it came."""
-        self._first_tokens.append(seconds)
-
     def note_end(self, reason: FinishReason, usage: Usage) -> None:
         """A request has ended."""
-        self._finished[reason] += 1
-        self._usage.update(
-            prompt=usage.prompt_tokens,
-            completion=usage.completion_tokens,
-            reasoning=usage.reasoning_tokens,
-            cached=usage.cached_tokens,
-        )
-
-    def note_failure(self) -> None:
-        """A request was lost to an error."""
-        self._failed += 1
-
-    def snapshot(
-        self, jobs: tuple[int, int], cells: tuple[int, int], set_aside: int, reused_tokens: int, rope: Rope, reading_ahead: bool
-    ) -> Snapshot:
-        """All of it; `jobs` are those that run and those that wait, `cells` those used and all."""
-        return Snapshot(
-            *jobs,
-            *cells,
-            rope,
-            reading_ahead,
-            dict(self._finished),
-            self._failed,
-            self._usage["prompt"],
-            self._usage["completion"],
-            self._usage["reasoning"],
-            self._usage["cached"],
-            reused_tokens,
-            set_aside,
-            _rate(self._decoded),
-            _rate(self._prefilled),
-            sum(self._first_tokens) / len(self._first_tokens) if self._first_tokens else 0.0,
-        )
+        self.finished[reason] += 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+        self.cached_prompt_tokens += usage.cached_tokens
 
 
 def _rate(steps: deque[tuple[int, float]]) -> float:

@@ -43,14 +43,14 @@ NO_MARKERS: Final = ThinkMarkers(None, None)
 
 
 class Transcript:
-    """Turns a reply's tokens into events, and counts the tokens of its thoughts (their closing marker among them).
+    """Turns an answer's tokens into events, and counts the tokens of its thoughts (their closing marker among them).
 
     What is written in a thought is never a tool call, and stops nothing. `stop_text`: which of the `stop` strings has come. `is_raw`: no
     token is told apart.
     """
 
     def __init__(
-        self, markers: ThinkMarkers, *, opens_thinking: bool, stop: Sequence[str] = (), calls_tools: bool = False, is_raw: bool = False
+        self, markers: ThinkMarkers, *, opens_thinking: bool, calls_tools: bool, stop: Sequence[str] = (), is_raw: bool = False
     ) -> None:
         self._markers = NO_MARKERS if is_raw else markers
         self.is_thinking = opens_thinking
@@ -78,7 +78,7 @@ class Transcript:
         return self._event(self._stream.push(piece))
 
     def close(self) -> list[TextEvent]:
-        """What was still held back at the end of the reply."""
+        """What was still held back at the end of the answer."""
         return [*self._end_text(), *self._calls.cut()]
 
     def _turn(self, *, is_thinking: bool) -> list[TextEvent]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-from qwq_local.backend import DeviceKind, DeviceMemory
 from qwq_local.errors import LoadError
 from qwq_local.llama._ggml import ggml
+from qwq_local.machine.device import DeviceKind, DeviceMemory
 
 KINDS: Final[tuple[DeviceKind, ...]] = ("cpu", "gpu", "igpu", "accel")
 """`enum ggml_backend_dev_type`, in its order."""

@@ -8,20 +8,17 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import psutil
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.machine import cgroup, nvidia
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH, apple_bandwidth, card_bandwidth, typical_vram_bandwidth
-from qwq_local.machine.machine import Gpu, Machine, helpful
+from qwq_local.machine.device import DeviceMemory
+from qwq_local.machine.machine import METAL, Gpu, Machine, helpful
 from qwq_local.quants import F32
 
 Answer = TypeVar("Answer")
-
-METAL: Final = "MTL"
-"""How llama.cpp begins the names of Apple's devices (ggml/src/ggml-metal)."""
 
 
 def usable_cores() -> int:
@@ -29,6 +26,11 @@ def usable_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup.cpu_quota() or allowed
     return max(1, min(allowed, quota, psutil.cpu_count(logical=False) or allowed))
+
+
+def installed_ram_bytes() -> int:
+    """Bytes of RAM, whoever may use them."""
+    return int(psutil.virtual_memory().total)
 
 
 def ram_bytes() -> tuple[int, int]:
@@ -46,6 +48,11 @@ def disk_free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def mount_points() -> list[Path]:
+    """Where disks are to be found."""
+    return [Path(partition.mountpoint) for partition in psutil.disk_partitions()]
+
+
 def cpu_name() -> str:
     """What the processor calls itself; empty where nobody knows."""
     if platform.system() == "Darwin":
@@ -58,15 +65,14 @@ def cpu_name() -> str:
 
 
 def find_machine(
-    devices: Sequence[DeviceMemory], cpu_rates: Mapping[str, float], models_folder: Path, *, cpu: str, cards: nvidia.Report | None = None
+    devices: Sequence[DeviceMemory], cpu_rates: Mapping[str, float], models_folder: Path, *, cpu: str, cards: nvidia.Report
 ) -> Machine:
     """This machine, from the devices as llama.cpp sees them and the CPU's rates as measured, that of F32 being the RAM's.
 
-    `cpu` is `cpu_name()`, and `cards` what NVIDIA's driver said (by default it is asked).
+    `cpu` is `cpu_name()`, and `cards` what NVIDIA's driver said.
     """
     notes: list[str] = []
     total_bytes, available_bytes = _noted(notes, "the RAM", ram_bytes, (0, 0))
-    cards = nvidia.ask() if cards is None else cards
     gpus = find_gpus(devices, cards, cpu)
     useful = helpful(gpus)
     notes.extend(cards.notes)
@@ -96,7 +102,6 @@ def find_gpus(devices: Sequence[DeviceMemory], cards: nvidia.Report, cpu: str) -
             free_bytes=device.free_bytes,
             bandwidth=_gpu_bandwidth(device, cards, cpu),
             shares_ram=device.kind == "igpu" or device.name.startswith(METAL),
-            is_metal=device.name.startswith(METAL),
         )
         for device in wanted
     )
@@ -107,11 +112,8 @@ def _gpu_bandwidth(device: DeviceMemory, cards: nvidia.Report, cpu: str) -> floa
         known = apple_bandwidth(cpu, psutil.cpu_count(logical=False) or 0)
     else:
         known = next((card.bandwidth for card in cards.cards if card.name == device.description and card.bandwidth), None)
-    if known is None:
-        known = card_bandwidth(device.description)
-    if known is None:
-        known = TYPICAL_RAM_BANDWIDTH if device.kind == "igpu" else typical_vram_bandwidth(device.total_bytes)[0]
-    return known
+    typical = TYPICAL_RAM_BANDWIDTH if device.kind == "igpu" else typical_vram_bandwidth(device.total_bytes)[0]
+    return known or card_bandwidth(device.description) or typical
 
 
 def _sysctl(name: str) -> str:

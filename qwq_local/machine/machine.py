@@ -16,6 +16,9 @@ GIB: Final = 2**30
 MOST_GIB: Final = 16_384.0
 MOST_GB_A_SECOND: Final = 100_000.0
 
+METAL: Final = "MTL"
+"""How llama.cpp begins the names of Apple's devices (ggml/src/ggml-metal)."""
+
 DEVICE_RESERVE_BYTES: Final = 1024 * 2**20
 """Left free on each GPU, as llama.cpp's --fit does (common/common.h, `fit_params_target`): drivers and desktops take what they need."""
 RAM_RESERVE_BYTES: Final = 1 * GIB
@@ -34,7 +37,7 @@ LARGE_UNIFIED_BYTES: Final = 36 * GIB
 class Gpu:
     """A device that layers can be put on.
 
-    `bandwidth` is in bytes a second; `shares_ram` where its memory is a part of the RAM; `is_metal` for Apple's, which waste less of it.
+    `bandwidth` is in bytes a second; `shares_ram` where its memory is a part of the RAM.
     """
 
     name: str
@@ -43,7 +46,11 @@ class Gpu:
     free_bytes: int
     bandwidth: float
     shares_ram: bool = False
-    is_metal: bool = False
+
+    @property
+    def is_metal(self) -> bool:
+        """Whether it is Apple's, which wastes less of its bandwidth."""
+        return self.name.startswith(METAL)
 
     @property
     def usable_bytes(self) -> int:
@@ -56,6 +63,7 @@ class Machine:
     """What there is to run on; `notes` are things that its user should know.
 
     `ram_bandwidth` is in bytes a second, and so are the `cpu_rates` by `rate_name`: how fast the CPU works through weights and caches.
+    `corrections` are what answers here taught: measured / predicted speed, by `Placement.kind`.
     """
 
     gpus: tuple[Gpu, ...]
@@ -63,6 +71,7 @@ class Machine:
     ram_available_bytes: int
     ram_bandwidth: float
     cpu_rates: Mapping[str, float] = field(default_factory=dict)
+    corrections: Mapping[str, float] = field(default_factory=dict)
     cores: int | None = None
     disk_free_bytes: int | None = None
     notes: tuple[str, ...] = ()
@@ -88,17 +97,9 @@ def described_gpus(vram_gib: Sequence[float], bandwidth_gb: float | None = None)
     gpus = []
     for i, size_gib in enumerate(vram_gib):
         size_bytes = _gib("vram", size_gib)
-        typical, model = typical_vram_bandwidth(size_bytes)
-        bandwidth = typical if bandwidth_gb is None else checked_bandwidth(bandwidth_gb)
-        description = f"GPU with {size_gib:g} GiB" + ("" if bandwidth_gb else f", as fast as {model}")
-        gpus.append(Gpu(f"GPU{i}", description, size_bytes, size_bytes, bandwidth))
+        bandwidth, like = _bandwidth(bandwidth_gb, typical_vram_bandwidth(size_bytes))
+        gpus.append(Gpu(f"GPU{i}", f"GPU with {size_gib:g} GiB{like}", size_bytes, size_bytes, bandwidth))
     return tuple(gpus)
-
-
-def described_ram(ram_gib: float) -> tuple[int, int]:
-    """Total and available bytes of a described machine's RAM. Raises SettingsError for a size that cannot be."""
-    total_bytes = _gib("ram", ram_gib)
-    return total_bytes, max(0, total_bytes - SYSTEM_BYTES)
 
 
 def described(
@@ -117,9 +118,9 @@ def described(
         return _unified(unified_gib, bandwidth_gb)
     if ram_gib is None:
         raise SettingsError("The machine's RAM is missing.", hint="Add --ram GiB.")
-    total_bytes, available_bytes = described_ram(ram_gib)
+    total_bytes = _gib("ram", ram_gib)
     ram_bandwidth = TYPICAL_RAM_BANDWIDTH if vram_gib or bandwidth_gb is None else checked_bandwidth(bandwidth_gb)
-    return Machine(helpful(described_gpus(vram_gib, bandwidth_gb)), total_bytes, available_bytes, ram_bandwidth)
+    return Machine(helpful(described_gpus(vram_gib, bandwidth_gb)), total_bytes, max(0, total_bytes - SYSTEM_BYTES), ram_bandwidth)
 
 
 def working_set_bytes(unified_bytes: int) -> int:
@@ -129,12 +130,15 @@ def working_set_bytes(unified_bytes: int) -> int:
 
 def _unified(unified_gib: float, bandwidth_gb: float | None) -> Machine:
     total_bytes = _gib("unified", unified_gib)
-    typical, model = typical_unified_bandwidth(total_bytes)
-    bandwidth = typical if bandwidth_gb is None else checked_bandwidth(bandwidth_gb)
-    description = f"unified memory of {unified_gib:g} GiB" + ("" if bandwidth_gb else f", as fast as {model}")
+    bandwidth, like = _bandwidth(bandwidth_gb, typical_unified_bandwidth(total_bytes))
     share_bytes = working_set_bytes(total_bytes)
-    gpu = Gpu("MTL0", description, share_bytes, share_bytes, bandwidth, shares_ram=True, is_metal=True)
+    gpu = Gpu(f"{METAL}0", f"unified memory of {unified_gib:g} GiB{like}", share_bytes, share_bytes, bandwidth, shares_ram=True)
     return Machine(helpful((gpu,)), total_bytes, max(0, total_bytes - SYSTEM_BYTES), bandwidth)
+
+
+def _bandwidth(said_gb: float | None, typical: tuple[float, str]) -> tuple[float, str]:
+    """Bytes a second of what is described, and whose they are where nobody said."""
+    return (typical[0], f", as fast as {typical[1]}") if said_gb is None else (checked_bandwidth(said_gb), "")
 
 
 def _gib(option: str, size_gib: float) -> int:

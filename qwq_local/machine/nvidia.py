@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells of its cards, through NVML: bandwidth, driver, and who else holds their memory."""
+"""What NVIDIA's driver tells through NVML: its cards with their bandwidth, who else holds their memory, and the CUDA that it runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psutil
-
 from qwq_local.machine.bandwidth import nvidia_bandwidth
+from qwq_local.machine.processes import Process, process_name
 
 WORTH_NAMING_BYTES: Final = 256 * 2**20
 """What another process must hold of a card's memory to be worth a note."""
@@ -16,21 +15,21 @@ WORTH_NAMING_BYTES: Final = 256 * 2**20
 
 @dataclass(frozen=True)
 class Card:
-    """One card; `bandwidth` in bytes a second, None where the driver does not tell."""
+    """One card; `bandwidth` in bytes a second, None where the driver does not tell, and the other programs in its memory."""
 
     name: str
     total_bytes: int
-    free_bytes: int
     bandwidth: float | None
+    holders: tuple[Process, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the driver said; `driver` is its version, and empty without one."""
+    """What the driver said; `cuda` is the newest version that it runs, None where it does not tell."""
 
-    driver: str = ""
     cards: tuple[Card, ...] = ()
     notes: tuple[str, ...] = ()
+    cuda: tuple[int, int] | None = None
 
 
 def ask() -> Report:
@@ -57,15 +56,19 @@ def ask_through(nvml: Any) -> Report:  # noqa: ANN401 - a module that ships no t
 
 
 def _report(nvml: Any) -> Report:  # noqa: ANN401 - as above
-    cards: list[Card] = []
-    notes: list[str] = []
-    for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        card = Card(_text(nvml.nvmlDeviceGetName(handle)), memory.total, memory.free, _bandwidth(nvml, handle))
-        cards.append(card)
-        notes.extend(f"{who} of the {card.name}'s memory." for who in _others(nvml, handle))
-    return Report(_text(nvml.nvmlSystemGetDriverVersion()), tuple(cards), tuple(notes))
+    cards = tuple(_card(nvml, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(nvml.nvmlDeviceGetCount()))
+    notes = (_note(holder, card) for card in cards for holder in card.holders if holder.held_bytes >= WORTH_NAMING_BYTES)
+    return Report(cards, tuple(notes), _cuda(nvml))
+
+
+def _card(nvml: Any, handle: object) -> Card:  # noqa: ANN401 - as above
+    total_bytes = nvml.nvmlDeviceGetMemoryInfo(handle).total
+    return Card(_text(nvml.nvmlDeviceGetName(handle)), total_bytes, _bandwidth(nvml, handle), _holders(nvml, handle))
+
+
+def _note(holder: Process, card: Card) -> str:
+    name = f" ({holder.name})" if holder.name else ""
+    return f"Process {holder.pid}{name} holds {holder.held_bytes / 2**30:.1f} GiB of the {card.name}'s memory."
 
 
 def _bandwidth(nvml: Any, handle: object) -> float | None:  # noqa: ANN401 - as above
@@ -78,25 +81,22 @@ def _bandwidth(nvml: Any, handle: object) -> float | None:  # noqa: ANN401 - as 
     return nvidia_bandwidth(clock_mhz * 1e6, bus_bits) or None
 
 
-def _others(nvml: Any, handle: object) -> list[str]:  # noqa: ANN401 - as above
-    """Other processes that hold much of a card's memory; empty where the driver does not tell, as on Windows and in containers."""
+def _holders(nvml: Any, handle: object) -> tuple[Process, ...]:  # noqa: ANN401 - as above
+    """Other programs in a card's memory; empty where the driver does not tell, as on Windows and in containers."""
     try:
         found = [*nvml.nvmlDeviceGetComputeRunningProcesses(handle), *nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)]
     except nvml.NVMLError:
-        return []
+        return ()
     held = {process.pid: process.usedGpuMemory or 0 for process in found if process.pid != os.getpid()}
-    return [
-        f"Process {pid}{_process_name(pid)} holds {held_bytes / 2**30:.1f} GiB"
-        for pid, held_bytes in held.items()
-        if held_bytes >= WORTH_NAMING_BYTES
-    ]
+    return tuple(Process(pid, process_name(pid), held_bytes) for pid, held_bytes in held.items())
 
 
-def _process_name(pid: int) -> str:
+def _cuda(nvml: Any) -> tuple[int, int] | None:  # noqa: ANN401 - as above
     try:
-        return f" ({psutil.Process(pid).name()})"
-    except psutil.Error:
-        return ""
+        number = nvml.nvmlSystemGetCudaDriverVersion_v2()
+    except nvml.NVMLError:
+        return None
+    return number // 1000, number % 1000 // 10
 
 
 def _text(value: str | bytes) -> str:

@@ -1,1 +1,1 @@
-"""Which file, and does it fit?"""
+"""The model files: those on this machine, and those that can be pulled."""

@@ -27,7 +27,7 @@ _READ_BYTES: Final = 2**22
 
 
 @dataclass(frozen=True)
-class Progress:
+class PullProgress:
     """How far a pull is: `stage` is what is done now, the rest counts bytes of all its files together."""
 
     stage: str
@@ -39,7 +39,7 @@ class Progress:
 class Listener:
     """Whom a pull tells: of its progress, and in words of what the user should know; `sleep` passes the seconds it has to wait."""
 
-    on_progress: Callable[[Progress], None] = lambda _: None
+    on_progress: Callable[[PullProgress], None] = lambda _: None
     notice: Callable[[str], None] = lambda _: None
     sleep: Callable[[float], None] = time.sleep
 
@@ -164,7 +164,7 @@ class _Pull:
         self._tell("pulling", self._file.size_bytes)
 
     def _tell(self, stage: str, n_bytes: int) -> None:
-        self._listener.on_progress(Progress(stage, self._before_bytes + n_bytes, self._total_bytes))
+        self._listener.on_progress(PullProgress(stage, self._before_bytes + n_bytes, self._total_bytes))
 
 
 class _Part:

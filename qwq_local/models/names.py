@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from qwq_local import card
-from qwq_local.quants import QUANTIZATIONS
+from qwq_local.quants.quality import MEAN_KLD
 
 SUFFIX: Final = ".gguf"
 
@@ -15,7 +15,7 @@ _SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})$")
 """`llama_split_path` (src/llama.cpp) names the parts of a model so, counting from 1."""
 _QUANTIZATION: Final = re.compile(r"[-._]((?:UD-)?(?:BF16|F?P?16|F?P?32|(?:I?Q|TQ)\d(?:_\w+)?|MXFP4\w*))$", re.IGNORECASE)
 _SPELLINGS: Final = {"FP16": "F16", "FP32": "F32"}
-_QUALITY: Final = {name: place for place, name in enumerate(QUANTIZATIONS)}
+_QUALITY: Final = {name: place for place, name in enumerate(MEAN_KLD)}
 
 
 class FileName(NamedTuple):

@@ -37,18 +37,20 @@ class ModelFile:
         return int(self.native_ctx * self.yarn_factor)
 
 
-def find(name: str | None) -> ModelFile:
+def find(name: str) -> ModelFile:
     """The model file of that name: `demo`, a path to a .gguf, or a name that `qwq list` shows (also without its quantization).
 
     Raises ModelNotFoundError, NotGgufError, DamagedFileError, WrongArchitectureError, or SettingsError where the settings cannot be read.
     """
-    if name is None:
-        raise ModelNotFoundError("No model was named.", hint=f"{_here(local_models())}Or try the built-in one: -m demo")
-    model = find_local(name)
+    return model_file(find_local(name))
+
+
+def model_file(model: LocalModel) -> ModelFile:
+    """A model's first file, its header checked, and all others there. Raises what `find` does of a model that exists."""
     missing = [path for path in model.paths if not path.is_file()]
     if missing:
-        raise ModelNotFoundError(f"The model {name!r} lacks {missing[0]}.", hint="Pull it again: qwq pull")
-    return describe(read_header(model.path), name if _is_path(name) else model.name)
+        raise ModelNotFoundError(f"The model {model.name!r} lacks {missing[0]}.", hint="Pull it again: qwq pull")
+    return describe(read_header(model.path), model.name)
 
 
 def find_local(name: str) -> LocalModel:

@@ -82,7 +82,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Placement:
+class LayerPlaces:
     """Where the layers are, and the output; the last device, `host`, is the CPU.
 
     `pins_norms`: llama.cpp says where the norms of layers are computed, as it does where every layer is offloaded (`graph_get_cb` in
@@ -95,14 +95,14 @@ class Placement:
     pins_norms: bool
 
 
-def build_graph(shape: ModelShape, batch: BatchShape, placement: Placement, weight_bytes: Mapping[str, int]) -> Graph:
+def build_graph(shape: ModelShape, batch: BatchShape, places: LayerPlaces, weight_bytes: Mapping[str, int]) -> Graph:
     """The graph; `weight_bytes` gives by GGUF name the size of those weights that a device may have to copy."""
-    return _Builder(shape, batch, placement, weight_bytes).build()
+    return _Builder(shape, batch, places, weight_bytes).build()
 
 
 class _Builder:
-    def __init__(self, shape: ModelShape, batch: BatchShape, placement: Placement, weight_bytes: Mapping[str, int]) -> None:
-        self._shape, self._batch, self._placement, self._weight_bytes = shape, batch, placement, weight_bytes
+    def __init__(self, shape: ModelShape, batch: BatchShape, places: LayerPlaces, weight_bytes: Mapping[str, int]) -> None:
+        self._shape, self._batch, self._places, self._weight_bytes = shape, batch, places, weight_bytes
         self._nodes: list[Tensor] = []
         tokens, vector = batch.n_tokens, shape.n_embd * F32_BYTES
         cells = F16_BYTES if batch.flash_attention else F32_BYTES
@@ -122,13 +122,13 @@ class _Builder:
 
     def build(self) -> Graph:
         shape, outputs = self._shape, self._batch.n_outputs
-        embeddings = Tensor(0, is_stored=True, is_weight=True, device=self._placement.host)
+        embeddings = Tensor(0, is_stored=True, is_weight=True, device=self._places.host)
         stream = self._node(self._vector_bytes(shape.n_embd), embeddings, self._tokens)
-        last = self._placement.layers[-1]
-        for layer in self._placement.layers:
+        last = self._places.layers[-1]
+        for layer in self._places.layers:
             stream = self._layer(stream, layer, is_last=layer is last)
-        normed = self._norm(stream, outputs, "output_norm.weight", self._placement.output)
-        logits = self._product("output.weight", self._placement.output, outputs * shape.n_vocab * F32_BYTES, outputs, normed)
+        normed = self._norm(stream, outputs, "output_norm.weight", self._places.output)
+        logits = self._product("output.weight", self._places.output, outputs * shape.n_vocab * F32_BYTES, outputs, normed)
         normed.is_output = logits.is_output = True
         inputs = [self._tokens, self._given_vectors, self._key_rotation, self._positions, self._value_rotation]
         inputs += [self._key_rows, self._value_rows, self._mask, self._wanted]
@@ -177,7 +177,7 @@ class _Builder:
     def _norm(self, source: Tensor, rows: int, kind: str, place: Place) -> Tensor:
         size_bytes = self._vector_bytes(self._shape.n_embd, rows)
         normed = self._node(size_bytes, source, in_place=True)
-        if self._placement.pins_norms and place is not self._placement.output:
+        if self._places.pins_norms and place is not self._places.output:
             normed.device = place.device
         return self._node(size_bytes, normed, self._weight(kind, place), in_place=True, rows=rows)
 

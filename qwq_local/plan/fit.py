@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qwq_local.backend import DeviceMemory
 from qwq_local.errors import DoesNotFitError, ModelNotFoundError
+from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import Machine
 from qwq_local.plan.placement import Placement
 from qwq_local.plan.plan import Candidate, Offer, PlanWish, consider, make_plan

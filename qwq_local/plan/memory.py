@@ -17,17 +17,17 @@ from typing import Final, Literal, get_args
 
 from qwq_local.errors import SettingsError
 from qwq_local.plan.compute_buffers import OFFLOAD_ROWS, Device, buffer_bytes
-from qwq_local.plan.compute_graph import F32_BYTES, BatchShape, Place, Placement, build_graph
-from qwq_local.plan.shape import ModelShape
+from qwq_local.plan.compute_graph import F32_BYTES, BatchShape, LayerPlaces, Place, build_graph
+from qwq_local.plan.shape import ModelShape, layer_of
 from qwq_local.quants import CACHE_TYPES, TensorType, choose_types, find_quantization, tensor_bytes
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
-from qwq_local.settings import KvType
+from qwq_local.settings import MAX_SEQUENCES, KvType
 
 HOST: Final = "CPU"
 CELL_PADDING: Final = 256
 """Tokens to a whole number of which a context is rounded up (`llama_context` in src/llama-context.cpp)."""
-MAX_SEQUENCES: Final = 256
-"""LLAMA_MAX_SEQ (src/llama-cparams.h)."""
+N_BATCH: Final = 512
+"""Tokens of a batch, all computed at once: as many as llama.cpp takes by itself (`n_ubatch`, `llama_context_default_params`)."""
 ENOUGH_LAYERS: Final = 3
 """Layers in a row on one device after which another adds nothing to its compute buffer: each gives back what it took."""
 
@@ -69,8 +69,8 @@ class ContextWish:
     n_ctx: int
     kv_type: KvType = "f16"
     n_sequences: int = 1
-    n_batch: int = 512
-    n_ubatch: int = 512
+    n_batch: int = N_BATCH
+    n_ubatch: int = N_BATCH
     flash_attention: bool = True
     n_outputs: int | None = None
 
@@ -209,9 +209,7 @@ def _float32(value: float) -> float:
 
 
 def _place_of(name: str, places: Sequence[int]) -> int:
-    if name.startswith("blk."):
-        return places[int(name.split(".")[1])]
-    return 0 if name == EMBEDDING else places[-1]
+    return 0 if name == EMBEDDING else places[layer_of(name, len(places))]
 
 
 def _weights_bytes(tensors: Mapping[str, int], places: Sequence[int]) -> Counter[int]:
@@ -247,8 +245,8 @@ def _buffers(
     devices = [host, *range(host)]
     *layers, output = (Place(f"blk.{index}.", devices[place]) for index, place in enumerate(places))
     is_full = bool(gpus) and 0 not in places
-    placement = Placement(layers, Place("", output.device), host, pins_norms=is_full or batch.n_tokens < OFFLOAD_ROWS)
-    graph = build_graph(shape, batch, placement, dict(copied_weights))
+    placed = LayerPlaces(layers, Place("", output.device), host, pins_norms=is_full or batch.n_tokens < OFFLOAD_ROWS)
+    graph = build_graph(shape, batch, placed, dict(copied_weights))
     cpu = Device(32, takes_host_work=False, copies_cache=False)
     on_gpus = buffer_bytes(graph, [*gpus, cpu], is_pipelined=is_full and len(gpus) > 1)
     return (on_gpus.pop(), *on_gpus)
@@ -267,7 +265,7 @@ def _some_layers(places: Sequence[int], *, all_of_host: bool) -> tuple[int, ...]
 
 def _gpu(name: str, kv_type: KvType) -> Device:
     kind = next((found for prefix, found in _GPU_KINDS.items() if name.startswith(prefix)), _CUDA)
-    copies = kind.copies_cache == "always" or (kind.copies_cache == "quantized" and kv_type in {"q8_0", "q4_0"})
+    copies = kind.copies_cache == "always" or (kind.copies_cache == "quantized" and CACHE_TYPES[kv_type].is_quantized)
     return Device(kind.alignment_bytes, kind.takes_host_work, copies)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from qwq_local.machine.machine import Gpu, Machine
 from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, kv_layer_bytes
-from qwq_local.plan.shape import ModelShape
+from qwq_local.plan.shape import ModelShape, layer_of
 from qwq_local.quants.choice import EMBEDDING
 from qwq_local.settings import N_IDLE, N_PARALLEL, KvType
 
@@ -149,11 +149,6 @@ def _bytes_before(tensors: Mapping[str, int], all_layers: int) -> list[int]:
         if name != EMBEDDING:
             sizes[layer_of(name, all_layers)] += size_bytes
     return [0, *accumulate(sizes)]
-
-
-def layer_of(name: str, all_layers: int) -> int:
-    """The layer that a tensor belongs to; what is in no block counts as the output layer's, which is the last."""
-    return int(name.split(".", 2)[1]) if name.startswith("blk.") else all_layers - 1
 
 
 def last_true(low: int, high: int, holds: Callable[[int], bool]) -> int:

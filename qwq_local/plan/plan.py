@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from qwq_local import card
 from qwq_local.machine.machine import Machine
 from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.placement import Placement, Placer, Shortage, last_true
@@ -35,8 +35,7 @@ from qwq_local.quants import TensorType
 from qwq_local.quants.quality import MEAN_KLD
 from qwq_local.settings import N_IDLE, N_PARALLEL, KvType
 
-WANTED_CTX: Final = 32_768
-"""What QwQ-32B reads without YaRN."""
+WANTED_CTX: Final = card.ORIGINAL_CONTEXT
 LEAST_CTX: Final = 8_192
 """A reasoning model thinks for thousands of tokens before it answers; with less it is often cut short."""
 CTX_STEP: Final = 1_024
@@ -50,8 +49,6 @@ UNKNOWN_LOSS: Final = float("inf")
 
 WHOLE, WHOLE_SHORTER, WHOLE_3_BITS, WHOLE_3_BITS_SHORTER, SPILLED, FROM_RAM, TOO_LARGE, TOO_SMALL = range(1, 9)
 
-NO_CORRECTIONS: Final[Mapping[str, float]] = MappingProxyType({})
-
 Maker: TypeAlias = Callable[[int, KvType], Placement]
 """A placement for so many tokens of context in such a cache."""
 
@@ -63,7 +60,7 @@ Rank: TypeAlias = tuple[float, ...]
 class Offer:
     """A file that could be run: here already, or to be pulled.
 
-    `tensors` are bytes and `types` the types by GGUF name; `name` is what `-m` takes, `longest_ctx` counts tokens with YaRN.
+    `tensors` are bytes and `types` the types by GGUF name; `name` is what `-m` takes, `native_ctx` counts tokens without YaRN.
     """
 
     quant: str
@@ -71,9 +68,9 @@ class Offer:
     tensors: Mapping[str, int]
     types: Mapping[str, TensorType]
     file_bytes: int
-    longest_ctx: int
     name: str = ""
     is_here: bool = False
+    native_ctx: int = card.ORIGINAL_CONTEXT
 
     @property
     def loss(self) -> float:
@@ -90,17 +87,26 @@ class PlanWish:
     n_gpu_layers: int | None = None
     n_sequences: int = N_PARALLEL + N_IDLE
 
+    @property
+    def kv_types(self) -> tuple[KvType, ...]:
+        """The caches that may be taken, the best first."""
+        return (self.kv_type,) if self.kv_type else KV_TYPES
+
 
 @dataclass(frozen=True)
 class Candidate:
     """An offer at its best on this machine. Where it does not fit, the figures are those of its smallest form, and `shortage` says why."""
 
     offer: Offer
-    fits: bool
     rank: Rank
     placement: Placement
     tokens_per_second: float | None
     shortage: Shortage | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether every device holds its part."""
+        return self.shortage is None
 
     @property
     def rule(self) -> int:
@@ -127,25 +133,25 @@ class Plan:
         return self.candidates[0] if self.candidates and self.candidates[0].fits else None
 
 
-def make_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish, corrections: Mapping[str, float] = NO_CORRECTIONS) -> Plan:
-    """Rank the offers by the rules; `corrections` are measured / predicted speed on this machine, by `Placement.kind`."""
-    candidates = [consider(machine, offer, wish, corrections) for offer in offers]
+def make_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish) -> Plan:
+    """Rank the offers by the rules."""
+    candidates = [consider(machine, offer, wish) for offer in offers]
     return Plan(machine, wish, tuple(sorted(candidates, key=lambda candidate: (not candidate.fits, candidate.rank))))
 
 
-def consider(machine: Machine, offer: Offer, wish: PlanWish, corrections: Mapping[str, float] = NO_CORRECTIONS) -> Candidate:
+def consider(machine: Machine, offer: Offer, wish: PlanWish) -> Candidate:
     """One offer at its best on this machine."""
     placer = Placer(offer.shape, offer.tensors, machine, wish.n_sequences)
     placement, shortage = _first_that_fits(placer, _placements(placer, offer, machine, wish))
     where = rank(offer, placement, contexts(offer, wish)[0])
-    correction = corrections.get(placement.kind, 1.0)
+    correction = machine.corrections.get(placement.kind, 1.0)
     speed = None if shortage else correction * tokens_per_second(placement, offer.tensors, offer.types, machine)
-    return Candidate(offer, shortage is None, where, placement, speed, shortage)
+    return Candidate(offer, where, placement, speed, shortage)
 
 
 def contexts(offer: Offer, wish: PlanWish) -> tuple[int, int]:
     """The context wanted of an offer, and the least that will do; tokens."""
-    wanted = wish.n_ctx or min(WANTED_CTX, offer.shape.native_ctx)
+    wanted = wish.n_ctx or min(WANTED_CTX, offer.native_ctx)
     return wanted, wish.n_ctx or min(LEAST_CTX, wanted)
 
 
@@ -176,7 +182,7 @@ def _rank_whole(offer: Offer, placement: Placement, wanted_ctx: int, by_loss: Ra
 def _placements(placer: Placer, offer: Offer, machine: Machine, wish: PlanWish) -> Iterator[Placement]:
     """Every placement worth a look, the better first; the last is the smallest."""
     wanted, least = contexts(offer, wish)
-    kv_types = (wish.kv_type,) if wish.kv_type else KV_TYPES
+    kv_types = wish.kv_types
     if wish.n_gpu_layers is not None:
         n_layers = min(wish.n_gpu_layers, placer.all_layers) if machine.gpus else 0
         yield from _shrinking(placer, partial(placer.place, gpu_layers=n_layers), kv_types, (wanted, least))

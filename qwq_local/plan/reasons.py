@@ -14,6 +14,7 @@ from qwq_local.plan.plan import (
     SPILLED,
     TOO_LARGE,
     TOO_SMALL,
+    UNKNOWN_LOSS,
     WHOLE,
     WHOLE_3_BITS,
     WHOLE_3_BITS_SHORTER,
@@ -48,7 +49,7 @@ def why_not_fitting(candidate: Candidate) -> str:
 
 
 def _loss(candidate: Candidate) -> str:
-    return f"{candidate.offer.loss:.4f}" if candidate.offer.loss < float("inf") else "unknown"
+    return f"{candidate.offer.loss:.4f}" if candidate.offer.loss < UNKNOWN_LOSS else "unknown"
 
 
 def _layers(candidate: Candidate) -> str:
@@ -81,7 +82,7 @@ def _why_chosen(candidate: Candidate, plan: Plan) -> str:
 
 
 def _why_this_cache(candidate: Candidate, plan: Plan) -> str:
-    if plan.wish.kv_type or candidate.placement.kv_type == "f16":
+    if candidate.placement.kv_type == plan.wish.kv_types[0]:
         return ""
     return f"; its cache is {candidate.placement.kv_type}, which costs less quality than fewer bits of weights"
 

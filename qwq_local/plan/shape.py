@@ -17,7 +17,7 @@ from qwq_local.quants.choice import EMBEDDING, OUTPUT
 class ModelShape:
     """The counts of a Qwen2 model: layers, elements of its vectors, heads, tokens.
 
-    `native_ctx` counts tokens; `tied` says that the embeddings are the output matrix too. Raises SettingsError for counts that cannot be.
+    `tied` says that the embeddings are the output matrix too. Raises SettingsError for counts that cannot be.
     """
 
     name: str
@@ -28,11 +28,10 @@ class ModelShape:
     n_kv_heads: int
     head_size: int
     n_vocab: int
-    native_ctx: int
     tied: bool
 
     def __post_init__(self) -> None:
-        counts = (self.n_layers, self.n_embd, self.n_ff, self.n_heads, self.n_kv_heads, self.head_size, self.n_vocab, self.native_ctx)
+        counts = (self.n_layers, self.n_embd, self.n_ff, self.n_heads, self.n_kv_heads, self.head_size, self.n_vocab)
         if min(counts) < 1 or self.n_heads % self.n_kv_heads or self.n_heads * self.head_size != self.n_embd:
             raise SettingsError(
                 f"{self.name} has {self.n_layers} layers of {self.n_embd}, {self.n_heads} heads of {self.head_size} for "
@@ -82,10 +81,14 @@ QWQ_32B: Final = ModelShape(
     n_kv_heads=card.N_KV_HEADS,
     head_size=card.HEAD_SIZE,
     n_vocab=card.N_VOCAB,
-    native_ctx=card.ORIGINAL_CONTEXT,
     tied=False,
 )
 """For planning without a file."""
+
+
+def layer_of(name: str, all_layers: int) -> int:
+    """The layer that a tensor belongs to; what is in no block counts as the output layer's, which is the last."""
+    return int(name.split(".", 2)[1]) if name.startswith("blk.") else all_layers - 1
 
 
 def shape_of(header: GgufHeader) -> ModelShape:
@@ -97,7 +100,6 @@ def shape_of(header: GgufHeader) -> ModelShape:
     prefix = header.text("general.architecture", card.ARCHITECTURE)
     n_embd = header.integer(f"{prefix}.embedding_length")
     n_heads = header.integer(f"{prefix}.attention.head_count")
-    n_ctx = min(header.integer(f"{prefix}.context_length"), card.ORIGINAL_CONTEXT)
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
     layers = {int(name.split(".", 2)[1]) for name in shapes if re.match(r"blk\.\d+\.", name)}
     n_layers = header.integer(f"{prefix}.block_count")
@@ -115,7 +117,6 @@ def shape_of(header: GgufHeader) -> ModelShape:
             n_kv_heads=header.integer(f"{prefix}.attention.head_count_kv", n_heads),
             head_size=header.integer(f"{prefix}.attention.key_length", n_embd // max(1, n_heads)),
             n_vocab=shapes.get(EMBEDDING, (0, 0))[-1],
-            native_ctx=header.integer(f"{prefix}.rope.scaling.original_context_length", n_ctx),
             tied=OUTPUT not in shapes,
         )
     except (SettingsError, ZeroDivisionError) as error:

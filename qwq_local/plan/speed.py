@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from qwq_local.machine.machine import Gpu, Machine, rate_name
-from qwq_local.plan.placement import Placement, layer_of
+from qwq_local.plan.placement import Placement
+from qwq_local.plan.shape import layer_of
 from qwq_local.quants import TensorType
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 import anyio
-from starlette.requests import Request
 from starlette.types import Receive
 
 from qwq_local.answering import AnswerStream, Gathered
-from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta
+from qwq_local.engine import Drawn, Event, Failed, Finished
 from qwq_local.runtime import QwQ
 from qwq_local.server.errors import ApiError
 from qwq_local.settings import MAX_SEED
@@ -109,8 +108,20 @@ class Answers:
                 else:
                     await arrived.wait()
 
-    async def whole(self) -> list[Whole]:
-        """All of them, complete. Raises the error that one was lost to."""
+    async def whole(self, receive: Receive) -> list[Whole]:
+        """All of them, complete, and closed.
+
+        Raises the error that one was lost to, and for the log ApiError where the client hangs up before: then they are cancelled.
+        """
+        try:
+            results = await unless_hung_up(receive, self._whole())
+        finally:
+            self.close()
+        if not results:
+            raise ApiError(499, "The client has hung up.", code="hung_up")
+        return results[0]
+
+    async def _whole(self) -> list[Whole]:
         events: list[list[Event]] = [[] for _ in self._streams]
         async for batch in self.batches(quiet_seconds=3600):
             for index, event in batch:
@@ -142,22 +153,15 @@ class Answers:
 
 def begin(qwq: QwQ, ask: Ask, defaults: Mapping[str, Any]) -> list[AnswerStream]:
     """All answers, begun; should one be refused, the others are cancelled."""
-    streams: list[AnswerStream] = []
-    try:
+    with ExitStack() as undo:
+        streams: list[AnswerStream] = []
         for prompt in ask.prompts or (None,):
-            options = [_numbered({**defaults, **ask.options}, i) for i in range(ask.n)]
-            streams.extend(_begin_one(qwq, ask, prompt, numbered) for numbered in options)
-    except BaseException:
-        for stream in streams:
-            stream.close()
-        raise
+            for index in range(ask.n):
+                options = _numbered({**defaults, **ask.options}, index)
+                stream = qwq.stream(ask.messages, tools=ask.tools or None, **options) if prompt is None else qwq.complete(prompt, **options)
+                streams.append(undo.enter_context(stream))
+        undo.pop_all()
     return streams
-
-
-def _begin_one(qwq: QwQ, ask: Ask, prompt: str | list[int] | None, options: dict[str, Any]) -> AnswerStream:
-    if prompt is None:
-        return qwq.stream(ask.messages, tools=ask.tools or None, **options)
-    return qwq.complete(prompt, **options)
 
 
 def _numbered(options: dict[str, Any], index: int) -> dict[str, Any]:
@@ -194,36 +198,6 @@ class _Alarm:
         if self.is_due():
             self._event.set()
         self._timer = self._loop.call_at(max(self._due_at, self._loop.time() + self._seconds / 2), self._ring)
-
-
-def joined(batch: Sequence[ChoiceEvent]) -> list[ChoiceEvent]:
-    """The same with neighbouring pieces of one text put together, so that a slow reader gets fewer and larger ones."""
-    found: list[ChoiceEvent] = []
-    for index, event in batch:
-        if found and found[-1][0] == index and (together := _together(found[-1][1], event)):
-            found[-1] = index, together
-        else:
-            found.append((index, event))
-    return found
-
-
-def _together(first: Event, second: Event) -> Event | None:
-    match first, second:
-        case Thinking(), Thinking():
-            return Thinking(first.text + second.text)
-        case Answering(), Answering():
-            return Answering(first.text + second.text)
-        case ToolCallDelta(), ToolCallDelta() if first.index == second.index:
-            return ToolCallDelta(first.index, first.arguments + second.arguments)
-    return None
-
-
-async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """Await the work, unless the client hangs up before it is done: then it is cancelled, and ApiError raised for the log."""
-    results = await unless_hung_up(request.receive, work)
-    if not results:
-        raise ApiError(499, "The client has hung up.", code="hung_up")
-    return results[0]
 
 
 async def unless_hung_up(receive: Receive, work: Awaitable[Result]) -> list[Result]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from importlib import resources
-from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -22,12 +20,13 @@ from qwq_local.server import house
 from qwq_local.server.anthropic import messages
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_response, invalid_request
-from qwq_local.server.guard import Guard, GuardSettings, Visit
+from qwq_local.server.guard import Guard, Visit
 from qwq_local.server.metrics import Metrics
 from qwq_local.server.ollama import answers, models
 from qwq_local.server.openai import chat, completions
 from qwq_local.server.responses import routes as responses
 from qwq_local.server.responses.store import ResponseStore
+from qwq_local.server.settings import GuardSettings
 
 _STATUSES: Final = {
     400: "What was asked cannot be; `param` names the field",
@@ -63,17 +62,13 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
     app.state.responses = ResponseStore()
     for module in (chat, completions, responses, messages, answers, models, house):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=_page()), name="static")
+    app.mount("/static", StaticFiles(packages=[("qwq_local.server", "page")]), name="static")
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     app.add_exception_handler(RequestValidationError, _refuse)
     for kind in (HTTPException, QwqError):
         app.add_exception_handler(kind, _tell)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-def _page() -> Path:
-    return Path(str(resources.files("qwq_local.server") / "page"))
 
 
 def _cross_origin(guard: GuardSettings) -> list[Middleware]:

@@ -6,25 +6,20 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import anyio
 
 from qwq_local import card
 from qwq_local.errors import LoadError, QwqError
 from qwq_local.models.inventory import DEMO, LocalModel, demo_model, local_models
-from qwq_local.models.names import SUFFIX
 from qwq_local.runtime import QwQ
 from qwq_local.server.answers import Answers, Ask, begin
 from qwq_local.server.errors import ApiError
-
-OWN_NAMES: Final = frozenset({card.NAME.casefold(), card.HUB_ID.casefold(), "qwq"})
-"""What clients call QwQ-32B, with or without a quantization behind a colon."""
-LATEST: Final = ":latest"
-"""What Ollama's clients put behind a name without a tag."""
+from qwq_local.server.names import LATEST, OWN_NAMES, public_name
+from qwq_local.server.settings import DeskSettings
 
 
 class Load(Protocol):
@@ -33,22 +28,6 @@ class Load(Protocol):
     def __call__(self, model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
         """Load it. Raises QwqError."""
         ...
-
-
-@dataclass(frozen=True)
-class DeskSettings:
-    """Which model is loaded unless another is asked for, how many answers are written and how many wait, and other names it goes by.
-
-    A request waits `load_wait_seconds` for a model that is loading before it is told to come back. `defaults` are options of `QwQ.stream`
-    for requests that don't name them.
-    """
-
-    model: str | None = None
-    n_parallel: int = 4
-    n_queued: int = 64
-    aliases: frozenset[str] = frozenset()
-    load_wait_seconds: float = 10.0
-    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -286,11 +265,6 @@ class Desk:
 def stopping() -> ApiError:
     """What is told to requests that come too late."""
     return ApiError(503, "The server is stopping.", code="stopping", retry_after_seconds=10)
-
-
-def public_name(name: str) -> str:
-    """A model's name as clients see it: no path of this machine."""
-    return Path(name).name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name
 
 
 def _usable() -> Sequence[LocalModel]:

@@ -5,45 +5,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qwq_local.server.addresses import host_name
 from qwq_local.server.answers import Answers
 from qwq_local.server.errors import ApiError, as_api_error, error_response
+from qwq_local.server.settings import GuardSettings
 
 OPEN_PATHS: Final = ("/", "/health", "/docs", "/openapi.json")
 OPEN_FOLDERS: Final = ("/static/", "/swagger/")
 """What says nothing of anyone's chats, and needs no key: a page must load before a key can be typed into it."""
 MAX_REQUEST_ID: Final = 64
 MAX_HEAD_BYTES: Final = 32 * 1024
-
-
-@dataclass(frozen=True)
-class GuardSettings:
-    """What is let in.
-
-    Without `keys` everyone may ask. `hosts` are the names that the server goes by, without ports; empty for any. `origins` are the pages of
-    other hosts that may ask. A body has at most `max_body_bytes`, comes within `body_seconds`, and an answer is read by its client at
-    least every `send_seconds`.
-    """
-
-    keys: tuple[str, ...] = ()
-    hosts: frozenset[str] = frozenset()
-    origins: frozenset[str] = frozenset()
-    max_body_bytes: int = 8 * 2**20
-    body_seconds: float = 30.0
-    send_seconds: float = 60.0
 
 
 @dataclass
@@ -86,7 +69,8 @@ class Guard:
                 await self._answer(scope, receive, teller.send, headers)
             if teller.is_deaf:
                 visit.error = "The client does not read its answer."
-                scope["state"].get("hang_up", _nothing)()
+                if hang_up := scope["state"].get("hang_up"):
+                    hang_up()
         finally:
             visit.route = getattr(scope.get("route"), "path", "") or "(none)"
             visit.seconds = self._clock() - visit.started_at
@@ -219,46 +203,6 @@ class _Teller:
         self._sends_since = self._clock()
         await self._send(message)
         self._sends_since = None
-
-
-def _nothing() -> None:
-    """Where a server has no way to hang up."""
-
-
-def allowed_hosts(bound: str, more: Sequence[str]) -> frozenset[str]:
-    """The names that a server goes by that is bound to a loopback address, and those it was given; any, where it is bound elsewhere."""
-    given = {host_name(name if "[" in name or name.count(":") < 2 else f"[{name}]") for name in more}
-    if not is_loopback(bound):
-        return frozenset(given)
-    return frozenset({"localhost", "127.0.0.1", "::1", bound.strip("[]").casefold(), *given})
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, as it is compared: without a port and without brackets; empty for what is none."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").casefold() if "@" not in host else ""
-    except ValueError:
-        return ""
-
-
-def origin_of(url: str) -> str:
-    """An origin as browsers send it: no path, the port only where it is not the scheme's own. Raises ValueError for what is none."""
-    parts = urlsplit(url)
-    if not parts.scheme or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError(f"{url!r} is no origin")
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    is_usual = parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme))
-    return f"{parts.scheme}://{name}" + ("" if is_usual else f":{parts.port}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach this address."""
-    if host.casefold() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _request_id(headers: Headers) -> str:

@@ -11,11 +11,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from qwq_local import card
-from qwq_local.server.desk import Desk, Health, public_name
+from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError
 from qwq_local.server.metrics import Metrics
-from qwq_local.server.told import now
-from qwq_local.server.wire import Told
+from qwq_local.server.names import public_name
+from qwq_local.server.told import Told, now
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'"
@@ -56,29 +56,24 @@ async def health(request: Request) -> Response:
     """200 when a request would be answered, else 503: loading (with its progress), stopping, or an error."""
     desk: Desk = request.app.state.desk
     now_is = desk.health()
-    headers = {} if now_is.is_ready else {"Retry-After": "2"}
-    return JSONResponse(health_told(desk, now_is).model_dump(), 200 if now_is.is_ready else 503, headers)
-
-
-def health_told(desk: Desk, now_is: Health) -> HealthTold:
-    """The body of /health."""
     numbers = desk.qwq.snapshot() if desk.qwq else None
     running, waiting = (numbers.running, numbers.waiting) if numbers else (0, desk.n_open)
-    return HealthTold.model_validate({**vars(now_is), "running": running, "waiting": waiting})
+    told = {**vars(now_is), "running": running, "waiting": waiting}
+    return JSONResponse(told, 200) if now_is.is_ready else JSONResponse(told, 503, {"Retry-After": "2"})
 
 
 @router.get("/v1/models", response_model=ModelsTold)
 async def list_models(request: Request) -> ModelsTold:
     """The models on this machine."""
     desk: Desk = request.app.state.desk
-    return ModelsTold(object="list", data=[_told(name) for name in await names(desk)])
+    return ModelsTold(object="list", data=[_told(name) for name in await _names(desk)])
 
 
 @router.get("/v1/models/{model:path}", response_model=ModelTold)
 async def show_model(model: str, request: Request) -> ModelTold:
     """One of them."""
     desk: Desk = request.app.state.desk
-    found = next((name for name in await names(desk) if name.casefold() == model.casefold()), None)
+    found = next((name for name in await _names(desk) if name.casefold() == model.casefold()), None)
     if found is None:
         raise ApiError(404, f"The model {model[:200]!r} does not exist.", code="model_not_found", param="model")
     return _told(found)
@@ -111,7 +106,7 @@ async def docs() -> Response:
     )
 
 
-async def names(desk: Desk) -> list[str]:
+async def _names(desk: Desk) -> list[str]:
     """The public names of all models, once each, the loaded one first."""
     loaded = [public_name(desk.qwq.model.name)] if desk.qwq else []
     return list(dict.fromkeys([*loaded, *(public_name(model.name) for model in await desk.models())]))

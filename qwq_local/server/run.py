@@ -7,7 +7,6 @@ import math
 import socket
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -16,36 +15,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from qwq_local.errors import QwqError, SettingsError
 from qwq_local.server.app import make_app
-from qwq_local.server.desk import Desk, DeskSettings, Health, Load
-from qwq_local.server.guard import MAX_HEAD_BYTES, GuardSettings, Visit, is_loopback
+from qwq_local.server.desk import Desk, Health, Load
+from qwq_local.server.guard import MAX_HEAD_BYTES, Visit
 from qwq_local.server.logs import RequestLog
 from qwq_local.server.metrics import Metrics
+from qwq_local.server.settings import ServerSettings
 
-HEAD_SECONDS: Final = 10.0
-"""How long a client may take for the head of a request: whoever is slower holds a connection for nothing."""
 MAX_CONNECTIONS: Final = 1000
 FLUSH_SECONDS: Final = 3
 """What clients get to read what is left when the server is stopped."""
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """Where a server listens, and how it lives; `stop_seconds` is what running answers get to end when it is stopped."""
-
-    desk: DeskSettings
-    guard: GuardSettings
-    host: str = "127.0.0.1"
-    port: int = 8080
-    stop_seconds: float = 30.0
-    logs_prompts: bool = False
-    head_seconds: float = HEAD_SECONDS
-
-    def __post_init__(self) -> None:
-        if not is_loopback(self.host) and not self.guard.keys:
-            raise SettingsError(
-                f"host is {self.host}, which others can reach, and there is no key.",
-                hint="Give one with --api-key-file FILE or QWQ_API_KEY, or stay on --host 127.0.0.1.",
-            )
 
 
 class PatientServer(uvicorn.Server):
@@ -70,7 +48,7 @@ class PatientServer(uvicorn.Server):
 class ImpatientProtocol(H11Protocol):
     """HTTP/1.1 that hangs up on clients whose request's head does not come in time, and on whom the application wants it to."""
 
-    head_seconds = HEAD_SECONDS
+    head_seconds = ServerSettings.head_seconds
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it

@@ -6,15 +6,18 @@ import secrets
 import time
 from typing import Final, Literal
 
+from pydantic import BaseModel
+
 from qwq_local.engine import Drawn, Finished
-from qwq_local.server.wire import Told
 
 FINISH: Final[dict[str, Literal["stop", "length"]]] = {"stop": "stop", "length": "length", "repetition": "length", "cancelled": "stop"}
 """OpenAI has no word for an answer that was ended since it went round in circles; `qwq.ended_by` tells."""
-
-
 LEAST_LOGPROB: Final = -9999.0
 """What OpenAI tells of tokens that are all but impossible."""
+
+
+class Told(BaseModel):
+    """A part of an answer."""
 
 
 class Extension(Told):

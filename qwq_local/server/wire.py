@@ -1,26 +1,22 @@
-"""What all wire formats share: how a request's JSON is read and checked, and the fields that several of them have."""
+"""What all wire formats share of what is asked: how it is checked, the fields that several of them have, and what these mean."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Annotated, Any, ClassVar, Final, Self
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, ClassVar, Final
 
-from fastapi import Request
-from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, from_json
-from starlette.responses import Response
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from qwq_local.server.errors import ApiError
-from qwq_local.settings import MAX_SEED, MAX_STOPS, SAMPLING_RANGES
+from qwq_local.backend import Constraint
+from qwq_local.server.json_body import check_depth
+from qwq_local.settings import MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOPS, SAMPLING_RANGES
 
-MAX_SCHEMA_DEPTH: Final = 64
-MAX_VALUES: Final = 100_000
-MAX_CHOICES: Final = 16
+MAX_TOOLS: Final = 512
 
-EFFORTS: Final = {"none": 0, "minimal": 512, "low": 2048}
+_EFFORTS: Final = {"none": 0, "minimal": 512, "low": 2048}
 """Tokens of thought for each `reasoning_effort`; the others leave it free."""
 TEXT_ONLY: Final = "QwQ reads and writes text only"
 
@@ -49,10 +45,6 @@ class Wire(BaseModel):
         return {name: value for name, value in data.items() if value is not None}
 
 
-class Told(BaseModel):
-    """A part of an answer."""
-
-
 def unsupported(name: str, why: str) -> PydanticCustomError:
     """The error for a field, or a value of one, that is known and not supported."""
     return PydanticCustomError("unsupported", "{name} is not supported: {why}.", {"name": name, "why": why})
@@ -65,8 +57,13 @@ def ranged(name: str) -> Any:  # noqa: ANN401 - pydantic's Field is typed so
 
 
 class Samplers(Wire):
-    """llama.cpp's samplers, by their names in `settings.Sampling`; extensions of every format that allows them."""
+    """Numbers of `settings.Sampling`, by their names there: those that every format has, or allows as extensions.
 
+    A format that has more of them declares them likewise: `seed: Seed | None`, and the others as here.
+    """
+
+    temperature: float | None = ranged("temperature")
+    top_p: float | None = ranged("top_p")
     top_k: int | None = ranged("top_k")
     min_p: float | None = ranged("min_p")
     repeat_penalty: float | None = ranged("repeat_penalty")
@@ -86,26 +83,27 @@ class Samplers(Wire):
     mirostat_tau: float | None = ranged("mirostat_tau")
     mirostat_eta: float | None = ranged("mirostat_eta")
 
-    def sampler_options(self) -> dict[str, Any]:
-        """Those that were given, as arguments of `QwQ.stream`."""
-        given = {name: getattr(self, name) for name in Samplers.model_fields if getattr(self, name) is not None}
-        if "dry_sequence_breakers" in given:
-            given["dry_sequence_breakers"] = tuple(given["dry_sequence_breakers"])
-        return given
+    def sampling_options(self) -> dict[str, Any]:
+        """All that were given, a format's own among them, as options of `QwQ.stream`; a seed of 64 bits becomes one of llama.cpp's."""
+        told = given(**{name: getattr(self, name, None) for name in SAMPLING_RANGES})
+        if "seed" in told:
+            told["seed"] %= MAX_SEED + 1
+        return told | ({} if self.dry_sequence_breakers is None else {"dry_sequence_breakers": tuple(self.dry_sequence_breakers)})
 
 
-ModelName = Annotated[str, Field(max_length=1000, description="qwq-32b, or a name that GET /v1/models lists")] | None
+def shallow(name: str) -> AfterValidator:
+    """Of a field: what is nested too deeply is refused under this name. Raises ApiError."""
+    return AfterValidator(partial(check_depth, name))
+
+
+ModelName = Annotated[str, Field(max_length=1000, description="qwq-32b, or a name that GET /v1/models lists")]
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Budget = Annotated[int, Field(ge=0, le=2**31 - 1)]
+TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-StopText = Annotated[str, Field(min_length=1, max_length=1000)]
+StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 Stops = Annotated[list[StopText], Field(max_length=MAX_STOPS)]
 Schema = dict[str, Any]
-
-
-def folded_seed(seed: int | None) -> int | None:
-    """A seed of 64 bits as one of llama.cpp's."""
-    return None if seed is None else seed % (MAX_SEED + 1)
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options of any type
@@ -113,84 +111,21 @@ def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options of any ty
     return {name: value for name, value in options.items() if value is not None}
 
 
-def check_depth(name: str, schema: object) -> None:
-    """Raise ApiError where a schema is nested more deeply than any that people write."""
-    level = [schema]
-    for _ in range(MAX_SCHEMA_DEPTH):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return
-    raise ApiError(400, f"{name} is nested more than {MAX_SCHEMA_DEPTH} levels deep.", code="invalid_value", param=name)
+def stop_option(stop: str | Sequence[str] | None) -> dict[str, Any]:
+    """Texts that end an answer, as an option of `QwQ.stream`."""
+    return given(stop=((stop,) if isinstance(stop, str) else tuple(stop or ())) or None)
 
 
-def _children(node: object) -> list[object]:
-    if isinstance(node, dict):
-        return list(node.values())
-    return node if isinstance(node, list) else []
+def thought_options(budget: int | None, effort: str | None) -> dict[str, Any]:
+    """Options of `QwQ.stream` for so many tokens of thought, none at 0, or where that is not said for such an effort."""
+    if budget is None:
+        budget = _EFFORTS.get(effort or "")
+    return given(think_tokens=budget or None, thinks=False if budget == 0 else None)
 
 
-def _check_size(data: object) -> None:
-    """Raise ApiError for a number that no float holds, and for more values than a check of their types should complain of one by one.
-
-    The tokens of a prompt are not counted: their check ends at the first that is none.
-    """
-    nodes = [{name: value for name, value in data.items() if name != "prompt"} if isinstance(data, dict) else data]
-    n_nodes = 0
-    while nodes:
-        n_nodes += len(nodes)
-        if n_nodes > MAX_VALUES:
-            raise ApiError(400, f"The body has more than {MAX_VALUES:,} values.", code="invalid_value")
-        if any(isinstance(node, float) and not math.isfinite(node) for node in nodes):
-            raise ApiError(400, "The body has a number that is too large.", code="invalid_json")
-        nodes = [child for node in nodes for child in _children(node)]
-
-
-class JsonRequest(Request):
-    """A request whose JSON is read strictly: UTF-8 only, no NaN, not nested without end."""
-
-    async def json(self) -> Any:  # noqa: ANN401 - JSON of any shape
-        """The body. Raises ApiError."""
-        if not hasattr(self, "_json"):
-            try:
-                self._json = from_json(await self.body(), allow_inf_nan=False)
-            except ValueError as error:
-                raise ApiError(400, f"The body is no valid JSON: {error}.", code="invalid_json") from error
-            _check_size(self._json)
-        return self._json
-
-
-class JsonRoute(APIRoute):
-    """A route that reads its body so."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, given a request of ours."""
-        handle = super().get_route_handler()
-
-        async def strictly(request: Request) -> Response:
-            return await handle(JsonRequest(request.scope, request.receive))
-
-        return strictly
-
-
-CURL_TYPES: Final = ("", "application/x-www-form-urlencoded")
-"""What `curl -d` says of a body of JSON. A form on a page cannot send such a one with this type: it writes %7B for a brace."""
-
-
-class LooseRoute(JsonRoute):
-    """A route that takes what curl sends for JSON too, as Ollama does."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, told that it gets JSON."""
-        handle = super().get_route_handler()
-
-        async def loosely(request: Request) -> Response:
-            if request.headers.get("content-type", "") not in CURL_TYPES:
-                return await handle(request)
-            headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
-            scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
-            return await handle(Request(scope, request.receive))
-
-        return loosely
+def json_option(schema: Schema | None) -> dict[str, Any]:
+    """The option of `QwQ.stream` for an answer that is JSON, after this schema where there is one."""
+    return {"constraint": Constraint("json_object")} if schema is None else {"schema": schema}
 
 
 class Function(Wire):
@@ -198,13 +133,8 @@ class Function(Wire):
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
     description: str | None = None
-    parameters: Schema | None = None
+    parameters: Annotated[Schema, shallow("parameters")] | None = None
     strict: bool | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_depth("parameters", self.parameters)
-        return self
 
     def tool(self) -> dict[str, Any]:
         """As QwQ's template and its tool grammar want it."""

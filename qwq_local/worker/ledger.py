@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from qwq_local.engine.request import Event, Failed, Finished, Request, Timings, Usage
+from qwq_local.worker.client import Stream
 from qwq_local.worker.messages import Submit
-from qwq_local.worker.worker import Stream
 
 
 @dataclass

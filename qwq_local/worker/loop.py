@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -25,7 +26,7 @@ class EngineLoop(Generic[Ticket]):
     """Runs an engine on `backend` in a thread, until `close`, which frees the backend as well.
 
     In that thread `deliver` is told what came of each step, and `on_death` that it ends by an error, after every request was told; what
-    is handed in later fails with that error. `snapshot` holds the engine's numbers after its last step.
+    is handed in later fails with that error. Prompt and answer of a request may fill `n_room` tokens together.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class EngineLoop(Generic[Ticket]):
         self._deliver = deliver
         self._on_death = on_death
         self._engine = make_engine(backend)
-        self.snapshot: Snapshot = self._engine.snapshot()
+        self.n_room = self._engine.n_room
+        self._snapshot = self._engine.snapshot()
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._jobs: dict[Ticket, int] = {}
         self._tickets: dict[int, Ticket] = {}
@@ -49,9 +51,9 @@ class EngineLoop(Generic[Ticket]):
         self._thread = threading.Thread(target=self._run, name="qwq-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, ticket: Ticket, request: Request) -> None:
+    def enter(self, ticket: Ticket, request: Request) -> None:
         """Hand in a request, without waiting. Raises ContextLengthError, and DecodeError once the model is closed."""
-        self._engine.require_room(request)
+        request.room_for_answer(self.n_room)
         with self._closing:
             if self._is_closed:
                 raise ModelClosedError("The model is closed.", hint="Load it again.")
@@ -72,6 +74,10 @@ class EngineLoop(Generic[Ticket]):
     def preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
         """Read what a later request will begin with, while there is nothing else to do."""
         self._orders.put(partial(self._preread, tokens, rope))
+
+    def snapshot(self) -> Snapshot:
+        """The engine's numbers after its last step."""
+        return self._snapshot
 
     def close(self) -> None:
         """End everything that runs, end the thread and free the model."""
@@ -102,8 +108,10 @@ class EngineLoop(Generic[Ticket]):
         while True:
             # Rearmed before looking: an interrupt that comes later belongs to an order that is still to be read.
             self._backend.rearm()
-            if self._orders.empty() and not self._engine.is_idle:
-                return True
+            if self._orders.empty():
+                if not self._engine.is_idle:
+                    return True
+                self._engine.audit()
             order = self._orders.get()
             if order is None:
                 self._orders.put(None)  # so that _die ends too, should the ending itself fail
@@ -130,20 +138,21 @@ class EngineLoop(Generic[Ticket]):
     def _preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
         if not self._death:
             self._engine.preread(tokens, rope)
-            self.snapshot = self._engine.snapshot()
+            self._snapshot = self._engine.snapshot()
 
     def _tell(self, events: list[JobEvent]) -> None:
-        told = [(self._tickets[job_id], event) for job_id, event in events]
-        for job_id, event in events:
+        self._snapshot = self._engine.snapshot()
+        self._deliver([(self._tickets[job_id], event) for job_id, event in events])
+        for job_id, event in events:  # not before: should this fail, they must hear of that instead
             if isinstance(event, Finished | Failed):
                 del self._jobs[self._tickets.pop(job_id)]
-        self.snapshot = self._engine.snapshot()
-        self._deliver(told)
 
     def _die(self, error: Exception) -> None:
         """Tell everyone, and answer whatever still comes with the error, until it is closed."""
         self._death = error
-        self._deliver([(ticket, Failed(error)) for ticket in self._jobs])
+        for ticket in self._jobs:
+            with suppress(Exception):  # one that cannot be told keeps no other from hearing it
+                self._deliver([(ticket, Failed(error))])
         self._jobs.clear()
         self._on_death(error)
         while (order := self._orders.get()) is not None:

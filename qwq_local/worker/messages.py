@@ -24,7 +24,7 @@ _LENGTH: Final = struct.Struct("!I")
 
 @dataclass(frozen=True)
 class Load:
-    """Load the model: the pickle of a StartBackend and a MakeEngine. Answered by Progress, then by Loaded or Refused."""
+    """Load the model: the pickle of a StartBackend and a MakeEngine. Answered by Loading, again and again, then by Loaded or Refused."""
 
     what: bytes
 
@@ -45,7 +45,7 @@ class Submit:
 
     def give(self, loop: EngineLoop[int]) -> None:
         """Pass it on. Raises ContextLengthError."""
-        loop.submit(self.request_id, self.request)
+        loop.enter(self.request_id, self.request)
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Close:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The share of the model that is loaded, 0.0 to 1.0."""
+class Loading:
+    """The model is being loaded; so much of it is, 0.0 to 1.0."""
 
     share: float
 
@@ -126,7 +126,7 @@ class Refused:
 
 Order = Submit | Cancel | AnswerNow | Preread
 ToChild = Load | Call | Order | Close
-FromChild = Progress | Loaded | Told | Returned | Refused
+FromChild = Loading | Loaded | Told | Returned | Refused
 
 Out = TypeVar("Out")
 In = TypeVar("In")

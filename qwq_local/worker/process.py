@@ -29,8 +29,8 @@ from qwq_local.worker.messages import (
     FromChild,
     Load,
     Loaded,
+    Loading,
     Order,
-    Progress,
     Refused,
     Returned,
     Submit,
@@ -122,9 +122,9 @@ class _Host:
 
     def _load(self, what: bytes) -> Loaded:
         start, make_engine = pickle.loads(what)  # noqa: S301 - from our own parent
-        backend: Backend = start(lambda share: self._channel.send(Progress(share)))
+        backend: Backend = start(lambda share: self._channel.send(Loading(share)))
         self._loop = EngineLoop(backend, self._deliver, make_engine, _die)
-        return Loaded(min(backend.n_ctx, backend.n_cells), self._loop.snapshot)
+        return Loaded(self._loop.n_room, self._loop.snapshot())
 
     def _pass_on(self, order: Order) -> None:
         assert self._loop, "nothing is ordered before the model is loaded"
@@ -138,7 +138,7 @@ class _Host:
     def _deliver(self, events: Sequence[tuple[int, Event]]) -> None:
         assert self._loop, "events come of a loop"
         told = tuple((request_id, _portable(event)) for request_id, event in events)
-        self._channel.send(Told(told, self._loop.snapshot))
+        self._channel.send(Told(told, self._loop.snapshot()))
 
 
 def _call(what: bytes) -> Returned:

@@ -14,14 +14,15 @@ from typing import Final
 from qwq_local.backend import Rope
 from qwq_local.engine.engine import Engine
 from qwq_local.engine.request import Finished, Request
-from qwq_local.engine.snapshot import ProcessState, ProcessStatus, Snapshot
-from qwq_local.errors import ContextLengthError, LoadError, ModelClosedError
+from qwq_local.engine.snapshot import Snapshot
+from qwq_local.errors import LoadError, ModelClosedError
 from qwq_local.worker.backoff import Backoff
 from qwq_local.worker.child import ChildProcess
+from qwq_local.worker.client import Stream
 from qwq_local.worker.ledger import Ledger
 from qwq_local.worker.loop import MakeEngine
-from qwq_local.worker.messages import AnswerNow, Cancel, FromChild, Load, Loaded, Preread, Progress, Refused, StartBackend, Told
-from qwq_local.worker.worker import Stream
+from qwq_local.worker.messages import AnswerNow, Cancel, FromChild, Load, Loaded, Loading, Order, Preread, Refused, StartBackend, Told
+from qwq_local.worker.status import ProcessState, ProcessStatus
 
 BACKOFF_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """How long after each death in a row the next start waits; the last holds for all that follow."""
@@ -54,12 +55,10 @@ class Supervisor:
         self._grace_seconds = grace_seconds
         self._notes: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._closing = threading.Lock()
-        self._is_closed = False
         self._end: Exception | None = None
         self._ledger = Ledger(time.monotonic)
         self._loaders: list[SimpleQueue[News]] = []
         self._child: ChildProcess | None = None
-        self._is_ready = False
         self._loaded_share = 0.0
         self._n_room = sys.maxsize
         self._snapshot: Snapshot | None = None
@@ -84,9 +83,7 @@ class Supervisor:
 
     def submit(self, request: Request) -> Stream:
         """Hand in a request, without waiting. Raises ContextLengthError, and DecodeError once it is closed."""
-        n_ctx = min(max(request.n_ctx, request.n_ctx_yarn), self._n_room)
-        if len(request.prompt) >= n_ctx:
-            raise ContextLengthError(len(request.prompt), n_ctx)
+        request.room_for_answer(self._n_room)
         stream = Stream(self)
         self._note(partial(self._on_submit, stream, request))
         return stream
@@ -124,15 +121,19 @@ class Supervisor:
     def close(self) -> None:
         """End everything that runs, and the process with it; closing again does nothing."""
         with self._closing:
-            self._is_closed = True
-            self._notes.put(self._on_close)
+            self._end = self._end or ModelClosedError("The model was closed.")
+            self._notes.put(lambda: None)  # so that it is seen
         self._thread.join(self._grace_seconds)
         if self._thread.is_alive() and (child := self._child):
             child.kill()  # it does not even read what it is told
         self._thread.join()
 
+    @property
+    def _is_ready(self) -> bool:
+        return self._snapshot is not None
+
     def _state(self) -> ProcessState:
-        if self._is_closed:
+        if self._end:
             return "closed"
         if self._child:
             return "ready" if self._is_ready else "loading"
@@ -140,7 +141,7 @@ class Supervisor:
 
     def _note(self, act: Callable[[], None]) -> None:
         with self._closing:
-            if self._is_closed:
+            if self._end:
                 raise ModelClosedError("The model is closed.", hint="Load it again.")
             self._notes.put(act)
 
@@ -150,9 +151,10 @@ class Supervisor:
         try:
             while not self._end:
                 self._act()
-            self._shut(self._end)
         except Exception as error:  # noqa: BLE001 - whatever it was, every request must hear of its end
-            self._shut(error)
+            with self._closing:
+                self._end = error
+        self._shut(self._end)
 
     def _act(self) -> None:
         due = [at for at in (self._start_at, self._idle_at()) if at is not None]
@@ -178,23 +180,23 @@ class Supervisor:
             self._start_at = self._retry_at
 
     def _start(self) -> None:
-        self._start_at = None
         self._loaded_share = 0.0
-        notes = self._notes
         try:
             self._child = ChildProcess(
                 self._load_message,
-                lambda child, message: notes.put(partial(self._on_message, child, message)),
-                lambda child: notes.put(partial(self._on_end, child)),
+                lambda child, message: self._notes.put(partial(self._on_message, child, message)),
+                lambda child: self._notes.put(partial(self._on_end, child)),
             )
         except OSError as error:
             why = f"The engine's process cannot be started: {error.strerror}."
             self._fail_all(LoadError(why, hint=f"Check that there is memory for it, and that {sys.executable} can be started."))
+        finally:
+            self._start_at = None
 
     def _forget_child(self) -> ChildProcess:
         child, self._child = self._child, None
         assert child, "there is one to forget"
-        self._is_ready, self._snapshot = False, None
+        self._snapshot = None
         return child
 
     def _on_load(self, news: SimpleQueue[News]) -> None:
@@ -214,33 +216,34 @@ class Supervisor:
             self._want_child()
 
     def _send_off(self) -> None:
-        assert self._child, "it is ready"
         for order in self._ledger.send_off():
-            self._child.send(order)
+            self._send(order)
+
+    def _send(self, order: Order) -> None:
+        assert self._child, "it is ready, and what was sent off fails with it"
+        self._child.send(order)
 
     def _on_cancel(self, stream: Stream) -> None:
-        request_id = self._ledger.cancel(stream)
-        if self._child and request_id is not None:
-            self._child.send(Cancel(request_id))
+        if (request_id := self._ledger.cancel(stream)) is not None:
+            self._send(Cancel(request_id))
 
     def _on_answer_now(self, stream: Stream) -> None:
-        request_id = self._ledger.answer_now(stream)
-        if self._child and request_id is not None:
-            self._child.send(AnswerNow(request_id))
+        if (request_id := self._ledger.answer_now(stream)) is not None:
+            self._send(AnswerNow(request_id))
 
     def _on_keep(self, idle_seconds: float | None) -> None:
         if self._child or self._start_at is not None:
             self._idle_seconds = idle_seconds
 
     def _on_preread(self, order: Preread) -> None:
-        if self._child and self._is_ready:
-            self._child.send(order)
+        if self._is_ready:
+            self._send(order)
 
     def _on_message(self, child: ChildProcess, message: FromChild) -> None:
         if child is not self._child:
             return
         match message:
-            case Progress(share):
+            case Loading(share):
                 self._loaded_share = share
                 self._tell_loaders(share)
             case Loaded():
@@ -252,7 +255,6 @@ class Supervisor:
                 self._fail_all(error)
 
     def _on_loaded(self, message: Loaded) -> None:
-        self._is_ready = True
         self._n_room, self._snapshot, self._idle_since = message.n_room, message.snapshot, time.monotonic()
         self._tell_loaders(None)
         self._send_off()
@@ -286,15 +288,14 @@ class Supervisor:
         if not isinstance(news, float):
             self._loaders.clear()
 
-    def _on_close(self) -> None:
-        self._end = ModelClosedError("The model was closed.")
-
     def _shut(self, end: Exception) -> None:
-        with self._closing:
-            self._is_closed, self._end = True, end
-        self._ledger.fail_all(end)
-        self._tell_loaders(end)
-        if self._child:
-            self._forget_child().end(self._grace_seconds)
-        while not self._notes.empty():
-            self._notes.get()()
+        """Tell everyone, also those whose notes were not read yet, and end the process."""
+        child = self._forget_child() if self._child else None
+        try:
+            self._ledger.fail_all(end)
+            self._tell_loaders(end)
+            while not self._notes.empty():
+                self._notes.get()()
+        finally:
+            if child:
+                child.end(self._grace_seconds)

@@ -12,19 +12,22 @@ from pydantic import ConfigDict, Field, JsonValue, model_validator
 from qwq_local.server.answers import Ask
 from qwq_local.server.anthropic.blocks import CacheControl, MessageIn, Text, text_of
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
+from qwq_local.server.json_body import check_depth
 from qwq_local.server.wire import (
-    EFFORTS,
+    MAX_TOOLS,
     Function,
+    ModelName,
     Samplers,
     Schema,
     Seed,
     Stops,
     Tokens,
     Wire,
-    check_depth,
-    folded_seed,
     given,
-    ranged,
+    json_option,
+    shallow,
+    stop_option,
+    thought_options,
     unsupported,
 )
 
@@ -124,12 +127,7 @@ class JsonFormat(Wire):
     """A schema for the answer, which holds after the thought."""
 
     type: Literal["json_schema"]
-    schema_: Annotated[Schema, Field(alias="schema")]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_depth("schema", self.schema_)
-        return self
+    schema_: Annotated[Schema, shallow("schema"), Field(alias="schema")]
 
 
 class OutputConfig(Wire):
@@ -170,10 +168,10 @@ class CountRequest(Wire):
         "thread": "no conversation is kept here, so send the whole of it",
     }
 
-    model: Annotated[str, Field(min_length=1, max_length=1000, description="qwq-32b, or a name that GET /v1/models lists")]
+    model: Annotated[ModelName, Field(min_length=1)]
     messages: Annotated[list[MessageIn], Field(min_length=1, max_length=MAX_MESSAGES)]
     system: str | list[Text] | None = None
-    tools: Annotated[list[CustomTool], Field(max_length=512)] | None = None
+    tools: Annotated[list[CustomTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
@@ -203,13 +201,10 @@ class CountRequest(Wire):
         """Options of `QwQ.stream`."""
         output = self.output_config or OutputConfig()
         wanted = output.format or self.output_format
-        thinks = not (self.thinking and self.thinking.type == "disabled")
-        budget = self.thinking.budget_tokens if self.thinking else None
-        return (self.tool_choice.options() if self.tool_choice else {}) | given(
-            thinks=None if thinks else False,
-            think_tokens=(budget or EFFORTS.get(output.effort or "")) if thinks else None,
-            schema=wanted.schema_ if wanted else None,
-        )
+        thinking = self.thinking or ThinkingConfig(type="adaptive")
+        thought = {"thinks": False} if thinking.type == "disabled" else thought_options(thinking.budget_tokens, output.effort)
+        choice = self.tool_choice.options() if self.tool_choice else {}
+        return choice | thought | (json_option(wanted.schema_) if wanted else {})
 
 
 class Metadata(Wire):
@@ -229,8 +224,6 @@ class MessagesRequest(CountRequest, Samplers):
     max_tokens: Tokens = Field(description="Longest answer, thoughts included")
     stream: bool | None = None
     stop_sequences: Stops | None = None
-    temperature: float | None = ranged("temperature")
-    top_p: float | None = ranged("top_p")
     seed: Seed | None = None
     stops_repetition: bool | None = Field(default=None, description="Off: a text that goes round in circles is let go on")
     metadata: Metadata | None = None
@@ -248,12 +241,5 @@ class MessagesRequest(CountRequest, Samplers):
 
     def options(self) -> dict[str, Any]:
         """Options of `QwQ.stream`."""
-        own = given(
-            max_tokens=self.max_tokens,
-            stop=tuple(self.stop_sequences or ()) or None,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=folded_seed(self.seed),
-            stops_repetition=self.stops_repetition,
-        )
-        return super().options() | self.sampler_options() | own
+        own = given(max_tokens=self.max_tokens, stops_repetition=self.stops_repetition)
+        return super().options() | self.sampling_options() | stop_option(self.stop_sequences) | own

@@ -6,34 +6,31 @@ Format: platform.claude.com/docs/en/api/messages and, for streams, platform.clau
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from hashlib import sha256
-from typing import ClassVar, Final
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from qwq_local.engine import Answering, Event, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
 from qwq_local.runtime import QwQ
-from qwq_local.server.answers import Answers, Ask, ChoiceEvent, while_connected
+from qwq_local.server.answers import Answers, Ask
 from qwq_local.server.anthropic.asked import CountRequest, MessagesRequest
 from qwq_local.server.anthropic.told import Draft, MessageTold, TokensCount, message_of, stop_of, usage_of
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_body
-from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, sent_event
+from qwq_local.server.json_body import JsonRoute
+from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, Writer, sent_event
 from qwq_local.server.told import new_id
-from qwq_local.server.wire import JsonRoute
 
 PING: Final = sent_event({"type": "ping"}, "ping")
 
 
-class MessageWriter:
+class MessageWriter(Writer):
     """Writes the stream of one message.
 
     A tool call is held until it is certain to be one, unless its tool wants it sooner: then one that proves to be none stays, unfinished.
     """
-
-    media_type: ClassVar[str] = EVENT_STREAM
 
     def __init__(self, answers: Answers, body: MessagesRequest, request_id: str) -> None:
         self._answers = answers
@@ -51,19 +48,12 @@ class MessageWriter:
         usage = {"input_tokens": self._answers.prompt_tokens(0)} | counts
         return _event("message_start", message=head | {"stop_reason": None, "stop_sequence": None, "usage": usage})
 
-    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
-        """What has come of the blocks."""
-        return b"".join(self._told(event) for _, event in batch)
-
     def keep_alive(self) -> bytes:
         """A ping."""
         return PING
 
-    def close(self) -> bytes:
-        """Nothing: the end and errors are events of their own."""
-        return b""
-
-    def _told(self, event: Event) -> bytes:
+    def write(self, index: int, event: Event) -> bytes:  # noqa: ARG002 - there is one answer
+        """What has come of the blocks."""
         match event:
             case Thinking(text):
                 return self._thought(text)
@@ -150,11 +140,8 @@ async def create_message(body: MessagesRequest, request: Request) -> Response | 
     answers = request.state.visit.answers = await desk.answer(body.ask())
     if body.stream:
         return Stream(answers, MessageWriter(answers, body, request.state.visit.id))
-    try:
-        (whole,) = await while_connected(request, answers.whole())
-        return message_of(answers, whole, body)
-    finally:
-        answers.close()
+    (whole,) = await answers.whole(request.receive)
+    return message_of(answers, whole, body)
 
 
 @router.post("/v1/messages/count_tokens", response_model=TokensCount)

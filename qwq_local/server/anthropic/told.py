@@ -16,8 +16,7 @@ from qwq_local.engine import Answering, Event, Finished, Thinking, ToolCallDelta
 from qwq_local.errors import DecodeError
 from qwq_local.server.answers import Answers, Whole
 from qwq_local.server.anthropic.asked import MessagesRequest
-from qwq_local.server.told import new_id
-from qwq_local.server.wire import Told
+from qwq_local.server.told import Told, new_id
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 

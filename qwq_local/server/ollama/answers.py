@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final, Unpack
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from qwq_local.answering import Gathered
-from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
+from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
 from qwq_local.runtime import QwQ
-from qwq_local.server.answers import ChoiceEvent, while_connected
-from qwq_local.server.desk import Desk, public_name
+from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError, as_api_error, error_body
+from qwq_local.server.names import public_name
 from qwq_local.server.ollama.asked import ChatRequest, GenerateRequest, OllamaRequest
-from qwq_local.server.ollama.durations import stay_seconds
-from qwq_local.server.ollama.lines import Begun, ChatLine, GenerateLine, Piece, calls_of, chat_piece, generate_piece
-from qwq_local.server.ollama.models import rfc3339, tagged
-from qwq_local.server.streaming import Stream, as_json
-from qwq_local.server.wire import LooseRoute
+from qwq_local.server.ollama.lines import Begun, ChatLine, GenerateLine, Piece, Said, calls_of, chat_piece, generate_piece
+from qwq_local.server.ollama.loose import LooseRoute
+from qwq_local.server.ollama.spelling import rfc3339, stay_seconds, tagged
+from qwq_local.server.streaming import Stream, Writer, as_json
 
 LINES: Final = "application/x-ndjson"
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
@@ -30,40 +28,28 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-class LineWriter:
+class LineWriter(Writer):
     """Writes an answer as lines of JSON. A tool call is told when it is whole: with what follows it."""
 
-    media_type: ClassVar[str] = LINES
+    media_type = LINES
 
-    def __init__(self, begun: Begun, piece: Piece) -> None:
+    def __init__(self, begun: Begun) -> None:
         self._begun = begun
-        self._piece = piece
         self._drawn: list[Drawn] = []
         self._calls = Gathered()
         self._n_told = 0
 
-    def open(self) -> bytes:
-        """Nothing."""
-        return b""
-
-    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
-        """A line for each event that the format has one for."""
-        return b"".join(self._told(event) for _, event in batch)
-
     def keep_alive(self) -> bytes:
         """An empty line of an answer: the format has no comments."""
-        return _sent(self._begun.line(self._piece("", "", ())))
+        return _sent(self._begun.line())
 
-    def close(self) -> bytes:
-        """Nothing: the last line has come."""
-        return b""
-
-    def _told(self, event: object) -> bytes:
+    def write(self, index: int, event: Event) -> bytes:  # noqa: ARG002 - there is one answer
+        """A line for each event that the format has one for."""
         match event:
             case Drawn():
                 self._drawn.append(event)
             case Thinking(text):
-                return self._line(self._piece("", text, ()))
+                return self._line(thinking=text)
             case ToolCallStarted():
                 calls = self._whole_calls()
                 self._calls.add(event)
@@ -71,22 +57,22 @@ class LineWriter:
             case ToolCallDelta() | ToolCallDropped():
                 self._calls.add(event)
             case Answering(text):
-                return self._whole_calls() + self._line(self._piece(text, "", ()))
+                return self._whole_calls() + self._line(content=text)
             case Finished():
-                return self._whole_calls() + _sent(self._begun.last_line(self._piece("", "", ()), event, self._drawn))
-            case Failed():
-                return _sent(error_body("ollama", as_api_error(event.error)))
+                return self._whole_calls() + _sent(self._begun.last_line(event, self._drawn))
+            case Failed(error):
+                return _sent(error_body("ollama", as_api_error(error)))
         return b""
 
     def _whole_calls(self) -> bytes:
         told = calls_of(self._calls.tool_calls, self._n_told)
         self._n_told += len(told)
         self._calls = Gathered()
-        return self._line(self._piece("", "", told)) if told else b""
+        return self._line(calls=told) if told else b""
 
-    def _line(self, piece: dict[str, Any]) -> bytes:
+    def _line(self, **said: Unpack[Said]) -> bytes:
         drawn, self._drawn = self._drawn, []
-        return _sent(self._begun.line(piece, drawn))
+        return _sent(self._begun.line(drawn, **said))
 
 
 def _sent(line: dict[str, Any]) -> bytes:
@@ -97,28 +83,18 @@ router = APIRouter(route_class=LooseRoute, tags=["Ollama"])
 
 
 @router.post("/api/chat", response_model=ChatLine, response_model_exclude_unset=True, responses=_ANSWERS)
-async def chat(body: ChatRequest, request: Request) -> Response | ChatLine:
+async def chat(body: ChatRequest, request: Request) -> Response | dict[str, Any]:
     """Answer a conversation."""
-    if not body.messages:
-        return ChatLine.model_validate(await _load_or_unload(body, request) | chat_piece())
-    begun = await _begin(body, request)
-    if body.stream is not False:
-        return Stream(begun.answers, LineWriter(begun, chat_piece))
-    return ChatLine.model_validate(await _whole(begun, chat_piece, request))
+    return await _answer(body, chat_piece, request) if body.messages else await _load_or_unload(body, chat_piece, request)
 
 
 @router.post("/api/generate", response_model=GenerateLine, response_model_exclude_unset=True, responses=_ANSWERS)
-async def generate(body: GenerateRequest, request: Request) -> Response | GenerateLine:
+async def generate(body: GenerateRequest, request: Request) -> Response | dict[str, Any]:
     """Answer a prompt."""
-    if not body.prompt:
-        return GenerateLine.model_validate(await _load_or_unload(body, request) | generate_piece())
-    begun = await _begin(body, request)
-    if body.stream is not False:
-        return Stream(begun.answers, LineWriter(begun, generate_piece))
-    return GenerateLine.model_validate(await _whole(begun, generate_piece, request))
+    return await _answer(body, generate_piece, request) if body.prompt else await _load_or_unload(body, generate_piece, request)
 
 
-async def _begin(body: ChatRequest | GenerateRequest, request: Request) -> Begun:
+async def _answer(body: ChatRequest | GenerateRequest, piece: Piece, request: Request) -> Response | dict[str, Any]:
     asked_at = time.perf_counter_ns()
     desk: Desk = request.app.state.desk
     ask = body.ask()
@@ -128,19 +104,15 @@ async def _begin(body: ChatRequest | GenerateRequest, request: Request) -> Begun
     if body.keep_alive is not None and desk.qwq:
         # Only now: an idle model that is to stay for no time would go before it is asked.
         desk.qwq.keep(stay_seconds(body.keep_alive))
-    return Begun(answers, asked_at, time.perf_counter_ns() - asked_at, bool(body.logprobs))
-
-
-async def _whole(begun: Begun, piece: Piece, request: Request) -> dict[str, Any]:
-    try:
-        (whole,) = await while_connected(request, begun.answers.whole())
-    finally:
-        begun.answers.close()
+    begun = Begun(answers, piece, asked_at, time.perf_counter_ns() - asked_at, bool(body.logprobs))
+    if body.stream is not False:
+        return Stream(answers, LineWriter(begun))
+    (whole,) = await answers.whole(request.receive)
     found = whole.found
-    return begun.last_line(piece(found.content, found.reasoning, calls_of(found.tool_calls)), whole.end, whole.drawn)
+    return begun.last_line(whole.end, whole.drawn, content=found.content, thinking=found.reasoning, calls=calls_of(found.tool_calls))
 
 
-async def _load_or_unload(body: OllamaRequest, request: Request) -> dict[str, Any]:
+async def _load_or_unload(body: OllamaRequest, piece: Piece, request: Request) -> dict[str, Any]:
     """What a request is for that asks nothing."""
     desk: Desk = request.app.state.desk
     if body.unloads:
@@ -153,7 +125,8 @@ async def _load_or_unload(body: OllamaRequest, request: Request) -> dict[str, An
         if body.keep_alive is not None:
             qwq.keep(stay_seconds(body.keep_alive))
     name = tagged(public_name(await desk.local_name(body.model or "")))
-    return {"model": name, "created_at": rfc3339(time.time()), "done": True, "done_reason": "unload" if body.unloads else "load"}
+    told = {"model": name, "created_at": rfc3339(time.time()), "done": True, "done_reason": "unload" if body.unloads else "load"}
+    return told | piece()
 
 
 def _require_context(wanted: int, qwq: QwQ) -> None:

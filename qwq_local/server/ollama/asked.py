@@ -9,12 +9,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
-from qwq_local.server.ollama.durations import DURATION, MAX_CHARACTERS, stay_seconds
+from qwq_local.server.ollama.spelling import DURATION, MAX_CHARACTERS, stay_seconds
 from qwq_local.server.wire import (
-    EFFORTS,
+    MAX_TOOLS,
     TEXT_ONLY,
     Function,
     Samplers,
@@ -22,11 +21,14 @@ from qwq_local.server.wire import (
     Seed,
     Stops,
     StopText,
+    TopLogprobs,
     Wire,
-    check_depth,
-    folded_seed,
     given,
+    json_option,
     ranged,
+    shallow,
+    stop_option,
+    thought_options,
     unsupported,
 )
 
@@ -68,8 +70,6 @@ class Options(Samplers):
         "embedding_only": "QwQ makes no embeddings",
     }
 
-    temperature: float | None = ranged("temperature")
-    top_p: float | None = ranged("top_p")
     presence_penalty: float | None = ranged("presence_penalty")
     frequency_penalty: float | None = ranged("frequency_penalty")
     repeat_last_n: int | None = ranged("penalty_last_n")
@@ -92,16 +92,9 @@ class Options(Samplers):
 
     def for_qwq(self) -> dict[str, Any]:
         """Arguments of `QwQ.stream`."""
-        options = self.sampler_options() | given(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            penalty_last_n=self.repeat_last_n,
-            stop=tuple([self.stop] if isinstance(self.stop, str) else self.stop or ()) or None,
-        )
-        if self.seed is not None:
-            options["seed"] = None if self.seed < 0 else folded_seed(self.seed)
+        options = self.sampling_options() | given(penalty_last_n=self.repeat_last_n) | stop_option(self.stop)
+        if self.seed is not None and self.seed < 0:
+            options["seed"] = None
         return options | limit_option(self.num_predict)
 
 
@@ -109,13 +102,8 @@ class CalledFunctionIn(Wire):
     """A function that was called, in the history."""
 
     name: str
-    arguments: Schema | None = None
+    arguments: Annotated[Schema, shallow("arguments")] | None = None
     index: int | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> CalledFunctionIn:
-        check_depth("arguments", self.arguments)
-        return self
 
 
 class CallIn(Wire):
@@ -170,12 +158,14 @@ class OllamaRequest(OllamaWire):
 
     model: Annotated[str, Field(max_length=1000, description="qwq, or a name that GET /api/tags lists")] | None = None
     stream: bool | None = Field(default=None, description="True unless it is said otherwise")
-    format: Literal["", "json"] | Schema | None = Field(default=None, description="json, or a JSON schema, for what follows the thought")
+    format: Literal["", "json"] | Annotated[Schema, shallow("format")] | None = Field(
+        default=None, description="json, or a JSON schema, for what follows the thought"
+    )
     keep_alive: float | Duration | None = Field(default=None, description="Seconds, or a duration such as 5m; below 0: for ever")
     options: Options | None = None
     think: Literal["low", "medium", "high"] | bool | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: TopLogprobs | None = None
     truncate: Off | None = None
     shift: Off | None = None
 
@@ -193,8 +183,6 @@ class OllamaRequest(OllamaWire):
         for name in ("truncate", "shift"):
             if getattr(self, name):
                 raise unsupported(name, UNCUT)
-        if isinstance(self.format, dict):
-            check_depth("format", self.format)
         return self
 
     @property
@@ -208,9 +196,9 @@ class OllamaRequest(OllamaWire):
         if self.think is not None:
             options["thinks"] = bool(self.think)
         if isinstance(self.think, str):
-            options |= given(think_tokens=EFFORTS.get(self.think))
+            options |= thought_options(None, self.think)
         if self.format:
-            options |= {"constraint": Constraint("json_object")} if self.format == "json" else {"schema": self.format}
+            options |= json_option(None if isinstance(self.format, str) else self.format)
         return options | given(n_logprobs=(self.top_logprobs or 0) if self.logprobs else None)
 
 
@@ -223,7 +211,7 @@ class ChatRequest(OllamaRequest):
     refused: ClassVar = {"tool_choice": "Ollama's format has none; POST /v1/chat/completions does"}
 
     messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
-    tools: Annotated[list[Tool], Field(max_length=512)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     num_predict: Limit | None = None
     system: str | None = None
 

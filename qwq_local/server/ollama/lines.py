@@ -10,14 +10,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypedDict, Unpack
 
 from qwq_local.answering import ToolCall
 from qwq_local.engine import Drawn, Finished
 from qwq_local.server.answers import Answers
-from qwq_local.server.ollama.models import rfc3339, tagged
-from qwq_local.server.told import FINISH, TokenLogprob, logprob_of, new_id
-from qwq_local.server.wire import MAX_SCHEMA_DEPTH, Told
+from qwq_local.server.json_body import MAX_SCHEMA_DEPTH
+from qwq_local.server.ollama.spelling import rfc3339, tagged
+from qwq_local.server.told import FINISH, TokenLogprob, Told, logprob_of, new_id
 
 
 class CalledFunction(Told):
@@ -73,8 +73,20 @@ class GenerateLine(Line):
     thinking: str | None = None
 
 
-Piece = Callable[[str, str, Sequence[dict[str, Any]]], dict[str, Any]]
-"""Content, thought and tool calls as fields of a line."""
+class Said(TypedDict, total=False):
+    """What an answer says: what is meant for the user, the thought, and tool calls."""
+
+    content: str
+    thinking: str
+    calls: Sequence[dict[str, Any]]
+
+
+class Piece(Protocol):
+    """Knows in which fields of a line that stands."""
+
+    def __call__(self, **said: Unpack[Said]) -> dict[str, Any]:
+        """These fields."""
+        ...
 
 
 def chat_piece(content: str = "", thinking: str = "", calls: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -94,21 +106,23 @@ class Begun:
     """An answer that is being written; when it was asked for and how long it took to hand it in, in nanoseconds."""
 
     answers: Answers
+    piece: Piece
     asked_at: int
     load_duration: int
     has_logprobs: bool
 
-    def line(self, piece: dict[str, Any], drawn: Sequence[Drawn] = (), *, done: bool = False) -> dict[str, Any]:
-        """A line."""
+    def line(self, drawn: Sequence[Drawn] = (), *, done: bool = False, **said: Unpack[Said]) -> dict[str, Any]:
+        """A line with what was drawn and what is said since the one before."""
         told = [logprob_of(token).model_dump() for token in drawn if token.piece] if self.has_logprobs else []
         logprobs = {"logprobs": told} if told else {}
-        return {"model": tagged(self.answers.model), "created_at": rfc3339(time.time())} | piece | logprobs | {"done": done}
+        head = {"model": tagged(self.answers.model), "created_at": rfc3339(time.time())}
+        return head | self.piece(**said) | logprobs | {"done": done}
 
-    def last_line(self, piece: dict[str, Any], end: Finished, drawn: Sequence[Drawn] = ()) -> dict[str, Any]:
+    def last_line(self, end: Finished, drawn: Sequence[Drawn] = (), **said: Unpack[Said]) -> dict[str, Any]:
         """The last one."""
         total = time.perf_counter_ns() - self.asked_at
         prefill, decode = round(end.timings.prefill_seconds * 1e9), round(end.timings.decode_seconds * 1e9)
-        return self.line(piece, drawn, done=True) | {
+        return self.line(drawn, done=True, **said) | {
             "done_reason": FINISH[end.reason],
             "total_duration": total,
             # The engine begins while it is still being handed in; no time is told twice.

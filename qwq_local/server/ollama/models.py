@@ -10,7 +10,6 @@ import hashlib
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -24,10 +23,13 @@ from qwq_local.models.elsewhere import content_sha256
 from qwq_local.models.inventory import LocalModel
 from qwq_local.models.record import read_record
 from qwq_local.models.store import find_local
-from qwq_local.server.desk import LATEST, Desk, public_name
+from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError
+from qwq_local.server.names import public_name
 from qwq_local.server.ollama.asked import ShowRequest
-from qwq_local.server.wire import LooseRoute, Told
+from qwq_local.server.ollama.loose import LooseRoute
+from qwq_local.server.ollama.spelling import rfc3339, short_count, tagged
+from qwq_local.server.told import Told
 from qwq_local.settings import Sampling
 
 FOLLOWED_VERSION: Final = "0.12.11"
@@ -177,16 +179,6 @@ for _verb, _text in _INSTEAD.items():
     router.add_api_route(f"/api/{_verb}", _refuse(_text), methods=["HEAD", "GET", "POST", "DELETE"], include_in_schema=False)
 
 
-def tagged(name: str) -> str:
-    """A model's name with a tag, without which Open WebUI does not find it again."""
-    return name if ":" in name else f"{name}{LATEST}"
-
-
-def rfc3339(seconds: float) -> str:
-    """A time, of seconds since 1970."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 async def _on_duty(desk: Desk) -> LocalModel | None:
     """The loaded model, which may be none of those in the usual places; None where there is none, or its file is gone."""
     if not desk.qwq:
@@ -238,14 +230,6 @@ def details_of(model: LocalModel, parameters: int) -> ModelDetails:
 def n_parameters(stamps: tuple[tuple[Path, int, int], ...]) -> int:
     """The parameters in all files of a model, each of which is given with its size and its time of change. Raises ModelFileError."""
     return sum(math.prod(tensor.shape) for path, _, _ in stamps for tensor in read_header(path).tensors)
-
-
-def short_count(count: int) -> str:
-    """32.8B, as Ollama writes it."""
-    for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if count >= unit:
-            return f"{count / unit:.1f}{letter}"
-    return str(count)
 
 
 def _shown(name: str, defaults: Mapping[str, Any], *, with_arrays: bool) -> ShowTold:

@@ -9,12 +9,25 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES, check_order
 from qwq_local.server.errors import ApiError
 from qwq_local.server.openai.parts import OpenAiRequest
-from qwq_local.server.wire import EFFORTS, TEXT_ONLY, Budget, Function, Schema, Tokens, Wire, check_depth, given, unsupported
+from qwq_local.server.wire import (
+    MAX_TOOLS,
+    TEXT_ONLY,
+    Budget,
+    Function,
+    Schema,
+    Tokens,
+    TopLogprobs,
+    Wire,
+    given,
+    json_option,
+    shallow,
+    thought_options,
+    unsupported,
+)
 
 EXAMPLES: Final[list[JsonValue]] = [
     {"model": "qwq-32b", "messages": [{"role": "user", "content": "What is 47 + 85?"}]},
@@ -131,13 +144,8 @@ class JsonSchema(Wire):
 
     name: str | None = None
     description: str | None = None
-    schema_: Annotated[Schema, Field(alias="schema")]
+    schema_: Annotated[Schema, shallow("response_format"), Field(alias="schema")]
     strict: bool | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> JsonSchema:
-        check_depth("response_format", self.schema_)
-        return self
 
 
 class ResponseFormat(Wire):
@@ -183,12 +191,12 @@ class ChatRequest(OpenAiRequest):
     enable_thinking: bool | None = None
     chat_template_kwargs: ChatTemplateOptions | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    tools: Annotated[list[Tool], Field(max_length=512)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | NamedTool | AllowedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: TopLogprobs | None = None
     modalities: list[Literal["text"]] | None = None
     store: Literal[False] | None = None
     verbosity: Literal["medium"] | None = None
@@ -218,30 +226,25 @@ class ChatRequest(OpenAiRequest):
         return [function.tool() for function in functions]
 
     def _own_options(self) -> dict[str, Any]:
-        budget = self.thinking_budget_tokens
-        if budget is None:
-            budget = EFFORTS.get(self.reasoning_effort or "")
         thinks = self.enable_thinking
         if thinks is None and self.chat_template_kwargs:
             thinks = self.chat_template_kwargs.enable_thinking
-        return given(
+        own = given(
             max_tokens=self.max_completion_tokens or self.max_tokens,
-            think_tokens=budget or None,
-            thinks=False if budget == 0 else thinks,
+            thinks=thinks,
             n_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             tool_choice=self._choice(),
             parallel_tool_calls=self.parallel_tool_calls,
-            **format_option(self.response_format),
         )
+        return own | thought_options(self.thinking_budget_tokens, self.reasoning_effort) | self._format_option()
 
     def _choice(self) -> str | dict[str, Any] | None:
         if isinstance(self.tool_choice, AllowedToolChoice):
             return self.tool_choice.allowed_tools.mode
         return self.tool_choice.model_dump() if isinstance(self.tool_choice, NamedTool) else self.tool_choice
 
-
-def format_option(wanted: ResponseFormat | None) -> dict[str, Any]:
-    """A response format as an option of `QwQ.stream`."""
-    if wanted is None or wanted.type == "text":
-        return {}
-    return {"schema": wanted.json_schema.schema_} if wanted.json_schema else {"constraint": Constraint("json_object")}
+    def _format_option(self) -> dict[str, Any]:
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return {}
+        return json_option(wanted.json_schema.schema_ if wanted.json_schema else None)

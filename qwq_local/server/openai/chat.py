@@ -12,15 +12,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from qwq_local import card
-from qwq_local.engine import Answering, Drawn, Failed, Finished, Thinking, ToolCallDelta, ToolCallStarted
-from qwq_local.server.answers import Answers, Whole, while_connected
+from qwq_local.engine import Answering, Drawn, Event, Finished, Thinking, ToolCallDelta, ToolCallStarted
+from qwq_local.server.answers import Answers, Whole
 from qwq_local.server.desk import Desk
-from qwq_local.server.errors import as_api_error, error_body
+from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.openai.asked import ChatRequest
 from qwq_local.server.openai.parts import Call, ChunkWriter, TokenUsage, call_of, usage_of
-from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, sent_event
-from qwq_local.server.told import FINISH, Extension, TokenLogprob, extension_of, logprob_of, new_id, now
-from qwq_local.server.wire import JsonRoute, Told
+from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
+from qwq_local.server.told import FINISH, Extension, TokenLogprob, Told, extension_of, logprob_of, new_id, now
 
 _MARKERS: Final = (card.THINK.encode(), card.END_THINK.encode())
 
@@ -108,19 +107,20 @@ class ChatWriter(ChunkWriter):
     Each choice begins with its role, ends with its finish reason, and never has `content: null`, which the widespread example prints.
     """
 
-    def __init__(self, answers: Answers, *, has_usage: bool, has_logprobs: bool) -> None:
-        super().__init__(answers, "chatcmpl", "chat.completion.chunk", has_usage=has_usage)
-        self._has_logprobs = has_logprobs
+    id_kind = "chatcmpl"
+    object_name = "chat.completion.chunk"
+
+    def __init__(self, answers: Answers, body: ChatRequest) -> None:
+        super().__init__(answers, body.stream_options)
+        self._has_logprobs = bool(body.logprobs)
 
     def open(self) -> bytes:
         """The role of each choice."""
         delta = {"role": "assistant", "content": "", "reasoning_content": ""}
         return b"".join(self._chunk(index, delta) for index in range(self._answers.n_choices))
 
-    def _told(self, index: int, event: object) -> bytes:
+    def _told(self, index: int, event: Event) -> bytes:
         match event:
-            case Drawn():
-                self._drawn.setdefault(index, []).append(event)
             case Thinking(text):
                 return self._chunk(index, {"reasoning_content": text})
             case Answering(text):
@@ -130,21 +130,15 @@ class ChatWriter(ChunkWriter):
                 return self._chunk(index, _call_delta(call, {"id": new_id("call"), "type": "function", "function": function}))
             case ToolCallDelta(call, arguments):
                 return self._chunk(index, _call_delta(call, {"function": {"arguments": arguments}}))
-            case Finished() | Failed():
-                return self._ended(index, event)
+            case Finished(reason):
+                calls = reason == "stop" and self._answers.found(index).tool_calls
+                return self._chunk(index, {"content": ""}, "tool_calls" if calls else FINISH[reason])
         return b""
-
-    def _ended(self, index: int, end: Finished | Failed) -> bytes:
-        if isinstance(end, Failed):
-            return sent_event(error_body("openai", as_api_error(end.error)))
-        calls = end.reason == "stop" and self._answers.found(index).tool_calls
-        return self._chunk(index, {"content": ""}, "tool_calls" if calls else FINISH[end.reason])
 
     def _chunk(self, index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
         drawn = self._drawn.pop(index, ()) if self._has_logprobs else ()
         logprobs = logprobs_of(drawn).model_dump() if drawn else None
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return self._sent(choice)
+        return self._sent({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish})
 
 
 def _call_delta(index: int, call: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +159,5 @@ async def create_chat_completion(body: ChatRequest, request: Request) -> Respons
     desk: Desk = request.app.state.desk
     answers = request.state.visit.answers = await desk.answer(body.ask())
     if body.stream:
-        has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return Stream(answers, ChatWriter(answers, has_usage=has_usage, has_logprobs=bool(body.logprobs)))
-    try:
-        return completion_of(answers, await while_connected(request, answers.whole()), has_logprobs=bool(body.logprobs))
-    finally:
-        answers.close()
+        return Stream(answers, ChatWriter(answers, body))
+    return completion_of(answers, await answers.whole(request.receive), has_logprobs=bool(body.logprobs))

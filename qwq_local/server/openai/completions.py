@@ -7,20 +7,20 @@ told as it is: a client that uses this writes QwQ's format itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field, model_validator
 from starlette.responses import Response
 
-from qwq_local.engine import Answering, Drawn, Failed, Finished
-from qwq_local.server.answers import Answers, Ask, Whole, while_connected
+from qwq_local.engine import Answering, Drawn, Event, Finished
+from qwq_local.server.answers import Answers, Ask, Whole
 from qwq_local.server.desk import Desk
-from qwq_local.server.errors import as_api_error, error_body
+from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.openai.parts import ChunkWriter, OpenAiRequest, TokenUsage, usage_of
-from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream, sent_event
-from qwq_local.server.told import FINISH, LEAST_LOGPROB, Extension, extension_of, new_id, now
-from qwq_local.server.wire import JsonRoute, Tokens, Told, given
+from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
+from qwq_local.server.told import FINISH, Extension, Told, extension_of, logprob_of, new_id, now
+from qwq_local.server.wire import Tokens, given
 
 MAX_PROMPTS = 64
 DEFAULT_MAX_TOKENS = 16
@@ -104,13 +104,12 @@ def logprobs_of(drawn: Sequence[Drawn], offset: int = 0) -> CompletionLogprobs:
     for token in drawn:
         if not token.piece:
             continue
-        text = token.piece.decode("utf-8", "replace")
-        told.tokens.append(text)
-        told.token_logprobs.append(max(token.draw.logprob or 0.0, LEAST_LOGPROB))
-        pieces = zip(token.top_pieces, token.draw.top, strict=True)
-        told.top_logprobs.append({piece.decode("utf-8", "replace"): max(logprob, LEAST_LOGPROB) for piece, (_, logprob) in pieces})
+        one = logprob_of(token)
+        told.tokens.append(one.token)
+        told.token_logprobs.append(one.logprob)
+        told.top_logprobs.append({top.token: top.logprob for top in one.top_logprobs})
         told.text_offset.append(offset)
-        offset += len(text)
+        offset += len(one.token)
     return told
 
 
@@ -140,9 +139,11 @@ def completion_of(answers: Answers, wholes: Sequence[Whole], body: CompletionReq
 class CompletionWriter(ChunkWriter):
     """Writes a stream of `text_completion`s."""
 
+    id_kind = "cmpl"
+    object_name = "text_completion"
+
     def __init__(self, answers: Answers, body: CompletionRequest) -> None:
-        has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        super().__init__(answers, "cmpl", "text_completion", has_usage=has_usage, n_prompts=len(body.prompts()))
+        super().__init__(answers, body.stream_options, len(body.prompts()))
         self._body = body
         self._offsets: dict[int, int] = {}
 
@@ -151,16 +152,12 @@ class CompletionWriter(ChunkWriter):
         echoes = ((index, self._body.echoed(index)) for index in range(self._answers.n_choices))
         return b"".join(self._chunk(index, text) for index, text in echoes if text)
 
-    def _told(self, index: int, event: object) -> bytes:
+    def _told(self, index: int, event: Event) -> bytes:
         match event:
-            case Drawn():
-                self._drawn.setdefault(index, []).append(event)
             case Answering(text):
                 return self._chunk(index, text)
             case Finished(reason):
                 return self._chunk(index, "", FINISH[reason])
-            case Failed(error):
-                return sent_event(error_body("openai", as_api_error(error)))
         return b""
 
     def _chunk(self, index: int, text: str, finish: str | None = None) -> bytes:
@@ -168,8 +165,7 @@ class CompletionWriter(ChunkWriter):
         offset = self._offsets.get(index, 0)
         self._offsets[index] = offset + len(text)
         logprobs = logprobs_of(drawn, offset).model_dump() if drawn and self._body.logprobs is not None else None
-        choice: dict[str, Any] = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
-        return self._sent(choice)
+        return self._sent({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish})
 
 
 router = APIRouter(route_class=JsonRoute, tags=["OpenAI"])
@@ -186,7 +182,4 @@ async def create_completion(body: CompletionRequest, request: Request) -> Respon
     answers = request.state.visit.answers = await desk.answer(body.ask())
     if body.stream:
         return Stream(answers, CompletionWriter(answers, body))
-    try:
-        return completion_of(answers, await while_connected(request, answers.whole()), body)
-    finally:
-        answers.close()
+    return completion_of(answers, await answers.whole(request.receive), body)

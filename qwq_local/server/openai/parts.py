@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from qwq_local.answering import ToolCall
-from qwq_local.engine import Drawn, Finished
-from qwq_local.server.answers import Answers, ChoiceEvent
-from qwq_local.server.streaming import DONE, EVENT_STREAM, KEEP_ALIVE_COMMENT, sent_event
-from qwq_local.server.told import extension_of, new_id, now
-from qwq_local.server.wire import MAX_CHOICES, ModelName, Samplers, Seed, Stops, StopText, Told, Wire, folded_seed, given, ranged
+from qwq_local.engine import Drawn, Event, Failed, Finished
+from qwq_local.server.answers import Answers
+from qwq_local.server.errors import as_api_error, error_body
+from qwq_local.server.streaming import Writer, sent_event
+from qwq_local.server.told import Told, extension_of, new_id, now
+from qwq_local.server.wire import ModelName, Samplers, Seed, Stops, StopText, Wire, given, ranged, stop_option
 from qwq_local.settings import MAX_BIASES
+
+MAX_CHOICES: Final = 16
+DONE: Final = b"data: [DONE]\n\n"
 
 
 class StreamOptions(Wire):
@@ -41,11 +44,9 @@ class OpenAiRequest(Samplers):
         "suffix": "QwQ was not trained to fill gaps",
     }
 
-    model: ModelName = None
+    model: ModelName | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = ranged("temperature")
-    top_p: float | None = ranged("top_p")
     presence_penalty: float | None = ranged("presence_penalty")
     frequency_penalty: float | None = ranged("frequency_penalty")
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -67,17 +68,9 @@ class OpenAiRequest(Samplers):
         bias = tuple((int(token), float(value)) for token, value in (self.logit_bias or {}).items())
         return (
             given(repeat_penalty=self.repetition_penalty)
-            | self.sampler_options()
-            | given(
-                temperature=self.temperature,
-                top_p=self.top_p,
-                presence_penalty=self.presence_penalty,
-                frequency_penalty=self.frequency_penalty,
-                seed=folded_seed(self.seed),
-                stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop) if self.stop else None,
-                logit_bias=bias or None,
-                stops_repetition=self.stops_repetition,
-            )
+            | self.sampling_options()
+            | stop_option(self.stop)
+            | given(logit_bias=bias or None, stops_repetition=self.stops_repetition)
         )
 
 
@@ -137,25 +130,28 @@ def call_of(call: ToolCall, call_id: str) -> Call:
     return Call(id=call_id, type="function", function=CalledFunction(name=call.name, arguments=call.arguments))
 
 
-class ChunkWriter(ABC):
+class ChunkWriter(Writer):
     """What the streams of both have in common: chunks with one head, and at the end the usage, where it was asked for."""
 
-    media_type: ClassVar[str] = EVENT_STREAM
+    id_kind: ClassVar[str]
+    object_name: ClassVar[str]
 
-    def __init__(self, answers: Answers, id_kind: str, object_name: str, *, has_usage: bool, n_prompts: int = 1) -> None:
+    def __init__(self, answers: Answers, options: StreamOptions | None, n_prompts: int = 1) -> None:
         self._answers = answers
-        self._has_usage = has_usage
+        self._has_usage = bool(options and options.include_usage)
         self._n_prompts = n_prompts
-        self._head = {"id": new_id(id_kind), "object": object_name, "created": now(), "model": answers.model}
+        self._head = {"id": new_id(self.id_kind), "object": self.object_name, "created": now(), "model": answers.model}
         self._drawn: dict[int, list[Drawn]] = {}
 
-    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
-        """A chunk for each event that the format has one for."""
-        return b"".join(self._told(index, event) for index, event in batch)
-
-    def keep_alive(self) -> bytes:
-        """A comment."""
-        return KEEP_ALIVE_COMMENT
+    def write(self, index: int, event: Event) -> bytes:
+        """The chunk of an event, where the format has one for it; drawn tokens are told with what they come to."""
+        match event:
+            case Drawn():
+                self._drawn.setdefault(index, []).append(event)
+                return b""
+            case Failed(error):
+                return sent_event(error_body("openai", as_api_error(error)))
+        return self._told(index, event)
 
     def close(self) -> bytes:
         """The usage, where it was asked for, and the end."""
@@ -166,8 +162,8 @@ class ChunkWriter(ABC):
         return sent_event(self._head | {"choices": []} | told) + DONE
 
     @abstractmethod
-    def _told(self, index: int, event: object) -> bytes:
-        """The chunk of an event, or nothing."""
+    def _told(self, index: int, event: Event) -> bytes:
+        """The chunk of any other event, or nothing."""
 
     def _sent(self, choice: dict[str, Any]) -> bytes:
         return sent_event(self._head | {"choices": [choice]} | ({"usage": None} if self._has_usage else {}))

@@ -10,26 +10,28 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from qwq_local.backend import Constraint
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES
 from qwq_local.server.errors import ApiError
 from qwq_local.server.responses.input import ItemIn
 from qwq_local.server.responses.items import HistoryItem, check_items, messages_of
 from qwq_local.server.wire import (
-    EFFORTS,
+    MAX_TOOLS,
     TEXT_ONLY,
     Budget,
     Function,
+    ModelName,
     Samplers,
     Schema,
     Seed,
     Tokens,
+    TopLogprobs,
     Wire,
-    check_depth,
-    folded_seed,
     given,
+    json_option,
     ranged,
+    shallow,
+    thought_options,
     unsupported,
 )
 
@@ -71,7 +73,7 @@ class AllowedTools(Wire):
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedFunction], Field(max_length=512)]
+    tools: Annotated[list[NamedFunction], Field(max_length=MAX_TOOLS)]
 
 
 class TextFormat(Wire):
@@ -80,14 +82,13 @@ class TextFormat(Wire):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
     description: str | None = None
-    schema_: Annotated[Schema | None, Field(alias="schema")] = None
+    schema_: Annotated[Annotated[Schema, shallow("text.format.schema")] | None, Field(alias="schema")] = None
     strict: bool | None = None
 
     @model_validator(mode="after")
     def _check(self) -> TextFormat:
         if (self.type == "json_schema") != (self.schema_ is not None):
             raise ValueError('schema goes with the type "json_schema"')
-        check_depth("text.format.schema", self.schema_)
         return self
 
 
@@ -172,7 +173,7 @@ class ResponseRequest(Samplers):
     }
 
     input: Annotated[Asked, Field(description="A question, or a conversation")]
-    model: Annotated[str, Field(max_length=1000, description="qwq-32b, or a name that GET /v1/models lists")] = ""
+    model: ModelName = ""
     instructions: str | None = Field(default=None, description="A system message, for this answer only")
     previous_response_id: Annotated[str, Field(max_length=512)] | None = Field(default=None, description="The answer to go on from")
     store: bool | None = Field(default=None, description="Keep it in memory for previous_response_id and GET; it is unless this is false")
@@ -180,19 +181,17 @@ class ResponseRequest(Samplers):
     stream: bool | None = None
     stream_options: StreamHints | None = None
     max_output_tokens: Tokens | None = Field(default=None, description="Longest answer, thoughts included")
-    temperature: float | None = ranged("temperature")
-    top_p: float | None = ranged("top_p")
     presence_penalty: float | None = ranged("presence_penalty")
     frequency_penalty: float | None = ranged("frequency_penalty")
     seed: Seed | None = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     thinking_budget_tokens: Budget | None = Field(default=None, description="Longest thought; it is then closed and answered from")
-    tools: Annotated[list[FunctionTool], Field(max_length=512)] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
     include: Annotated[list[Includable], Field(max_length=16)] | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: TopLogprobs | None = None
     background: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
@@ -242,32 +241,20 @@ class ResponseRequest(Samplers):
         return [tool for tool in tools if tool.name in allowed]
 
     def _options(self) -> dict[str, Any]:
-        budget = self.thinking_budget_tokens
-        if budget is None:
-            budget = EFFORTS.get((self.reasoning and self.reasoning.effort) or "")
-        return self.sampler_options() | given(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            seed=folded_seed(self.seed),
+        own = given(
             max_tokens=self.max_output_tokens,
-            think_tokens=budget or None,
-            thinks=False if budget == 0 else None,
             n_logprobs=(self.top_logprobs or 0) if self.has_logprobs else None,
-            tool_choice=_choice_option(self.tool_choice),
+            tool_choice=self._choice(),
             parallel_tool_calls=self.parallel_tool_calls,
-            **_format_option(self.text.format if self.text else None),
         )
+        thought = thought_options(self.thinking_budget_tokens, self.reasoning.effort if self.reasoning else None)
+        return self.sampling_options() | own | thought | self._format_option()
 
+    def _choice(self) -> str | dict[str, Any] | None:
+        if isinstance(self.tool_choice, AllowedTools):
+            return self.tool_choice.mode
+        return self.tool_choice.model_dump() if isinstance(self.tool_choice, NamedFunction) else self.tool_choice
 
-def _choice_option(choice: str | NamedFunction | AllowedTools | None) -> str | dict[str, Any] | None:
-    if isinstance(choice, AllowedTools):
-        return choice.mode
-    return choice.model_dump() if isinstance(choice, NamedFunction) else choice
-
-
-def _format_option(wanted: TextFormat | None) -> dict[str, Any]:
-    if wanted is None or wanted.type == "text":
-        return {}
-    return {"constraint": Constraint("json_object")} if wanted.schema_ is None else {"schema": wanted.schema_}
+    def _format_option(self) -> dict[str, Any]:
+        wanted = self.text.format if self.text else None
+        return {} if wanted is None or wanted.type == "text" else json_option(wanted.schema_)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from qwq_local.server.conversation import assistant_is_last, unknown_call
-from qwq_local.server.told import TokenLogprob
-from qwq_local.server.wire import Told
+from qwq_local.server.told import TokenLogprob, Told
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from qwq_local.errors import QwqError
-from qwq_local.server.answers import Answers, Ask, while_connected
+from qwq_local.server.answers import Answers, Ask
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import ApiError, as_api_error
+from qwq_local.server.json_body import JsonRoute
 from qwq_local.server.responses.asked import ResponseRequest
 from qwq_local.server.responses.input import items_of
 from qwq_local.server.responses.items import HistoryItem
@@ -21,7 +22,7 @@ from qwq_local.server.responses.store import Kept, ResponseStore
 from qwq_local.server.responses.told import Response, begun
 from qwq_local.server.responses.writer import Output, ResponseWriter
 from qwq_local.server.streaming import EVENT_STREAM, EVENTS, Stream
-from qwq_local.server.wire import JsonRoute, Told
+from qwq_local.server.told import Told
 
 _STREAMED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The response, or its events as they come", "content": {EVENT_STREAM: EVENTS}}
@@ -92,11 +93,10 @@ async def create_response(body: ResponseRequest, request: Request) -> Stream | R
 
     if body.stream:
         return Stream(answers, ResponseWriter(response, output, keep))
-    try:
-        end = await while_connected(request, output.read(answers))
-    finally:
-        answers.close()
-    ended = response.ended(output.items, end)
+    (whole,) = await answers.whole(request.receive)
+    for event in whole.events:
+        output.take(event)
+    ended = response.ended(output.items, whole.end)
     keep(ended)
     return ended
 

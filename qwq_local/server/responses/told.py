@@ -13,8 +13,7 @@ from qwq_local.engine import Finished
 from qwq_local.server.errors import ApiError
 from qwq_local.server.responses.asked import FunctionTool, ResponseRequest
 from qwq_local.server.responses.items import OutputItem
-from qwq_local.server.told import Extension, extension_of, new_id, now
-from qwq_local.server.wire import Told
+from qwq_local.server.told import Extension, Told, extension_of, new_id, now
 
 
 class InputDetails(Told):

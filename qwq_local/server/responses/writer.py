@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from qwq_local.engine import Answering, Drawn, Event, Failed, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted
-from qwq_local.server.answers import Answers, ChoiceEvent
 from qwq_local.server.errors import as_api_error
 from qwq_local.server.responses.items import FunctionCall, ItemStatus, OutputItem, OutputMessage, OutputText, Reasoning, ReasoningText
 from qwq_local.server.responses.told import Response
-from qwq_local.server.streaming import EVENT_STREAM, KEEP_ALIVE_COMMENT, sent_event
+from qwq_local.server.streaming import Writer, sent_event
 from qwq_local.server.told import TokenLogprob, logprob_of, new_id
 
 StreamEvent = dict[str, Any]
@@ -101,17 +100,6 @@ class Output:
         self._has_logprobs = has_logprobs
         self._drawn: list[TokenLogprob] = []
 
-    async def read(self, answers: Answers) -> Finished:
-        """Take all events of an answer as they come. Raises the error that it was lost to."""
-        async for batch in answers.batches(quiet_seconds=3600):
-            for _, event in batch:
-                if isinstance(event, Failed):
-                    raise event.error
-                self.take(event)
-        end = answers.ends[0]
-        assert isinstance(end, Finished), "a failed one was raised"
-        return end
-
     def take(self, event: Event) -> list[StreamEvent]:
         """The stream's events for one of the answer's."""
         match event:
@@ -167,10 +155,8 @@ class Output:
         return []
 
 
-class ResponseWriter:
+class ResponseWriter(Writer):
     """Writes a stream of events, numbered from 0; `keep` is given the response that has ended."""
-
-    media_type: ClassVar[str] = EVENT_STREAM
 
     def __init__(self, begun: Response, output: Output, keep: Callable[[Response], None]) -> None:
         self._response = begun
@@ -182,19 +168,8 @@ class ResponseWriter:
         """That it has begun."""
         return self._sent_response("created") + self._sent_response("in_progress")
 
-    def write(self, batch: Sequence[ChoiceEvent]) -> bytes:
+    def write(self, index: int, event: Event) -> bytes:  # noqa: ARG002 - there is one answer
         """What has come, and the end."""
-        return b"".join(self._told(event) for _, event in batch)
-
-    def keep_alive(self) -> bytes:
-        """A comment."""
-        return KEEP_ALIVE_COMMENT
-
-    def close(self) -> bytes:
-        """Nothing: the last event says that it is the last."""
-        return b""
-
-    def _told(self, event: Event) -> bytes:
         sent = b"".join(self._sent(told) for told in self._output.take(event))
         return sent + self._ended(event) if isinstance(event, Finished | Failed) else sent
 

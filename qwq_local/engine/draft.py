@@ -10,7 +10,7 @@ from qwq_local.engine.request import ClosingReason, Drawn, Event, FinishReason, 
 from qwq_local.engine.thinking import ThinkMarkers, Transcript
 
 
-class Reply:
+class Draft:
     """Draws the tokens of one request's answer with its sampler, and tells them as events.
 
     `ended` says why it is over, once it is; `n_written` counts its tokens, at most `limit`: those drawn, and those put there to close its

@@ -1,0 +1,36 @@
+# The project's habits, a command each. `make` lists them; every one is a line that also works without make.
+.DEFAULT_GOAL := list
+.PHONY: list setup test quick cover lint types bench docs release check
+
+list:  ## what there is
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup:  ## in a new virtual environment: all that is needed to work here, and the checks before each commit
+	pip install -e '.[dev]' && pre-commit install
+
+test:  ## every test (5 minutes on two cores)
+	pytest
+
+quick:  ## the tests that take less than a second or two each
+	pytest -m "not slow"
+
+cover:  ## every test, and the branches that none of them took
+	coverage erase && coverage run -m pytest; coverage combine -q && coverage report
+
+lint:  ## style, layout, and the house's import rules (seconds)
+	ruff check . && ruff format --check . && lint-imports --no-logo
+
+types:  ## mypy, strict (seconds)
+	mypy
+
+bench:  ## the benchmarks that need nothing but this package; `python -m benchmarks --list` has all
+	python -m benchmarks
+
+docs:  ## the pictures, docs/commands.md, and the tree in ARCHITECTURE.md
+	python docs/pictures.py && python docs/pages.py
+
+check:  ## everything that must hold before a change lands, in a new virtual environment
+	.ci/run
+
+release:  ## check everything, build the archives and try them; publishes nothing
+	.ci/release
