@@ -24,23 +24,22 @@ HERE: Final = Path(__file__).parent
 FOLDER: Final = click.Path(exists=True, file_okay=False, resolve_path=True)
 OPTIONS: Final = {"tools_option": "tools", "llama_cpp_option": "llama-cpp", "rpc_option": "rpc", "python_option": "python"}
 """What benchmarks/options.py has, as the command line has it."""
-REFERENCE: Final = "pip install '.[reference]'"
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A script with a `main`: what it measures, which options it takes, and whether it imports torch itself."""
+    """A script with a `main`: what it measures, which options it takes, and the packages that it imports or names as its `NEEDS`."""
 
     name: str
     what: str
     options: tuple[str, ...]
-    imports_torch: bool
+    packages: frozenset[str]
 
     def needs(self, given: Mapping[str, str]) -> list[str]:
         """What is still to be given for it."""
         lacking = [f"--{option} FOLDER" for option in self.options if option != "python" and option not in given]
-        wants_torch = self.imports_torch or ("python" in self.options and "python" not in given)
-        return lacking + ([REFERENCE] if wants_torch and find_spec("torch") is None else [])
+        wanted = self.packages | ({"torch", "transformers"} if "python" in self.options and "python" not in given else set())
+        return lacking + [f"pip install {package}" for package in sorted(wanted) if find_spec(package) is None]
 
     def run(self, given: Mapping[str, str], out: Path | None) -> tuple[float, int]:
         """Run it; seconds and exit status."""
@@ -58,9 +57,22 @@ def read(path: Path) -> Benchmark | None:
     if main is None or path == Path(__file__):
         return None
     words = {each.id for each in main.decorator_list if isinstance(each, ast.Name)}
-    imports_torch = any(isinstance(each, ast.Import) and each.names[0].name == "torch" for each in tree.body)
     options = tuple(option for name, option in OPTIONS.items() if name in words)
-    return Benchmark(path.stem, (ast.get_docstring(tree) or "").splitlines()[0], options, imports_torch)
+    return Benchmark(path.stem, (ast.get_docstring(tree) or "").splitlines()[0], options, packages(tree))
+
+
+def packages(tree: ast.Module) -> frozenset[str]:
+    """What stands after `import` and `from` at the top, and in `NEEDS`."""
+    found: set[str] = set()
+    for each in tree.body:
+        match each:
+            case ast.Import(names=names):
+                found |= {name.name.partition(".")[0] for name in names}
+            case ast.ImportFrom(module=str(module)):
+                found.add(module.partition(".")[0])
+            case ast.AnnAssign(target=ast.Name(id="NEEDS"), value=ast.Tuple() as value):
+                found |= set(ast.literal_eval(value))
+    return frozenset(found)
 
 
 def benchmarks() -> dict[str, Benchmark]:

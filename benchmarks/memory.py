@@ -109,7 +109,7 @@ def run_real(oracle: MemoryOracle, like: str) -> Iterator[Combination]:
 
 def run_probe(oracle: MemoryOracle, folder: Path) -> Iterator[tuple[str, int, int]]:
     """Kind of buffer, bytes that MemoryProbe reads in llama.cpp's log less those of its own account, and these."""
-    from qwq_local.llama import MemoryProbe
+    from tests.memory_probe import MemoryProbe
 
     for shape in SHAPES.values():
         path, shares = folder / f"{shape.name}.gguf", (1.0, 2.0, 3.0)
