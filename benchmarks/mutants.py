@@ -32,13 +32,13 @@ from benchmarks.report import Table
 NEEDS: Final = ("mutmut",)
 ROOT: Final = Path(__file__).parent.parent
 TESTS: Final = {
-    "qwq_local/plan/memory.py": ("memory", "plan"),
+    "qwq_local/plan/memory.py": ("memory",),
     "qwq_local/plan/plan.py": ("plan",),
     "qwq_local/prompt.py": ("prompt",),
     "qwq_local/engine/thinking.py": ("thinking", "engine", "engine_control"),
     "qwq_local/engine/scheduler.py": ("engine", "engine_control", "scheduler"),
 }
-MOST_EXAMPLES: Final = 40
+MOST_EXAMPLES: Final = 20
 """Of hypothesis, for each property."""
 UNNOTICED: Final = ("survived", "no tests")
 

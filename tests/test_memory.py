@@ -98,6 +98,7 @@ def test_the_output_is_the_first_to_be_offloaded_and_the_first_layer_the_last() 
     assert layer_places(4, 0, (1.0,)) == (0, 0, 0, 0, 0)
     assert layer_places(4, 2, (1.0,)) == (0, 0, 0, 1, 1)
     assert layer_places(4, 99, (1.0,)) == (1, 1, 1, 1, 1)
+    assert layer_places(4, 99, (1.0, 3.0)) == layer_places(4, 5, (1.0, 3.0)) == (1, 1, 2, 2, 2)
     assert layer_places(4, 4, (3.0, 1.0)) == (0, 1, 1, 1, 2)
     assert layer_places(4, 5, (0.0, 1.0)) == (2, 2, 2, 2, 2)
     assert layer_places(4, 5, ()) == (0, 0, 0, 0, 0)
@@ -113,6 +114,26 @@ def test_a_quantized_cache_is_copied_by_cuda_before_flash_attention() -> None:
     _, cuda = estimate(QWQ_32B, Q4_K_M, ContextWish(131_072, "q8_0"), 65, (1.0,), ("CUDA0",))
     _, rpc = estimate(QWQ_32B, Q4_K_M, ContextWish(131_072, "q8_0"), 65, (1.0,), ("RPC0",))
     assert cuda.compute_bytes - rpc.compute_bytes > 300 * MIB
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_metal_copies_every_cache_before_flash_attention_and_vulkan_none(kv_type: Any) -> None:
+    _, metal = estimate(QWQ_32B, Q4_K_M, ContextWish(131_072, kv_type), 65, (1.0,), ("MTL0",))
+    _, vulkan = estimate(QWQ_32B, Q4_K_M, ContextWish(131_072, kv_type), 65, (1.0,), ("Vulkan0",))
+    assert metal.compute_bytes - vulkan.compute_bytes > 300 * MIB
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("n_gpu_layers", [30, 65])
+def test_a_gpu_of_an_unknown_kind_is_taken_for_cuda(kv_type: Any, n_gpu_layers: int) -> None:
+    unknown, cuda = (estimate(QWQ_32B, Q4_K_M, ContextWish(32_768, kv_type), n_gpu_layers, (1.0,), (name,)) for name in ("SYCL0", "CUDA0"))
+    assert [replace(each, device="") for each in unknown] == [replace(each, device="") for each in cuda]
+
+
+def test_a_gpu_takes_over_work_on_the_hosts_layers_from_32_tokens_at_once() -> None:
+    few, enough = (estimate(QWQ_32B, Q4_K_M, ContextWish(4096, n_ubatch=n_ubatch), 30) for n_ubatch in (31, 32))
+    assert enough[1].compute_bytes - few[1].compute_bytes > 100 * MIB
+    assert few[0].compute_bytes - enough[0].compute_bytes > 10 * MIB
 
 
 @given(small, st.sampled_from(sorted(QUANTIZATIONS)), shares, st.integers(0, 14), names)
@@ -170,40 +191,58 @@ def test_a_total_is_the_sum_of_its_parts() -> None:
     assert DeviceBytes("CPU", 1, 2, 4).total_bytes == 7
 
 
+COUNT = "It is a count"
+
+
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "says", "hint"),
     [
-        ({"n_ctx": 0}, "ctx is 0"),
-        ({"n_ctx": 2**31}, "ctx is 2147483648"),
-        ({"n_sequences": 257}, "sequences is 257"),
-        ({"n_batch": 0}, "batch is 0"),
-        ({"n_ubatch": -1}, "ubatch is -1"),
-        ({"n_outputs": 0}, "outputs is 0"),
-        ({"kv_type": "q5_0"}, "'q5_0'"),
-        ({"kv_type": "q8_0", "flash_attention": False}, "q8_0 needs flash attention"),
+        ({"n_ctx": 0}, "ctx is 0, but must lie between 1 and 2147483647", COUNT),
+        ({"n_ctx": 2**31}, "ctx is 2147483648, but must", COUNT),
+        ({"n_sequences": 0}, "sequences is 0, but must lie between 1 and 256", COUNT),
+        ({"n_sequences": 257}, "sequences is 257, but must", COUNT),
+        ({"n_batch": 0}, "batch is 0, but must", COUNT),
+        ({"n_batch": 2**31}, "batch is 2147483648, but must", COUNT),
+        ({"n_ubatch": -1}, "ubatch is -1, but must", COUNT),
+        ({"n_ubatch": 2**31}, "ubatch is 2147483648, but must", COUNT),
+        ({"n_outputs": 0}, "outputs is 0, but must", COUNT),
+        ({"n_outputs": 2**31}, "outputs is 2147483648, but must", COUNT),
+        ({"kv_type": "q5_0"}, "kv-type is 'q5_0', which is unknown", "Choose one of f32, f16, q8_0, q4_0"),
+        ({"kv_type": "q8_0", "flash_attention": False}, "A KV cache of q8_0 needs flash attention", "Switch it on"),
     ],
 )
-def test_a_context_that_llama_cpp_would_refuse_is_refused(change: dict[str, Any], named: str) -> None:
-    with pytest.raises(SettingsError, match=named) as raised:
+def test_a_context_that_llama_cpp_would_refuse_is_refused(change: dict[str, Any], says: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as raised:
         ContextWish(**({"n_ctx": 4096} | change))
-    assert raised.value.hint
+    assert str(raised.value).startswith(says)
+    assert raised.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("count", [1, 2**31 - 1])
+def test_the_least_and_the_most_that_llama_cpp_takes_are_taken(count: int) -> None:
+    wish = ContextWish(count, n_sequences=min(count, 256), n_batch=count, n_ubatch=count, n_outputs=count)
+    assert wish.n_cells - 256 < count <= wish.n_cells
+    assert wish.n_cells % 256 == 0
 
 
 @pytest.mark.parametrize(
-    ("n_gpu_layers", "parts", "gpu_names", "named"),
+    ("n_gpu_layers", "parts", "gpu_names", "says", "hint"),
     [
-        (-1, (1.0,), (), "gpu-layers is -1"),
-        (1, (0.0, 0.0), (), r"\[0.0, 0.0\]"),
-        (1, (-1.0, 2.0), (), r"\[-1.0, 2.0\]"),
-        (1, (float("nan"),), (), "nan"),
-        (1, (float("inf"),), (), "inf"),
-        (1, (1.0, 1.0), ("CUDA0",), "2 shares were given for 1"),
+        (-1, (1.0,), (), "gpu-layers is -1, but must be at least 0", "0 keeps everything on the CPU"),
+        (1, (0.0, 0.0), (), "The GPUs' shares are [0.0, 0.0]", "Give each a share of 0 or more"),
+        (1, (-1.0, 2.0), (), "The GPUs' shares are [-1.0, 2.0]", "Give each a share of 0 or more"),
+        (1, (float("nan"),), (), "The GPUs' shares are [nan]", "Give each a share of 0 or more"),
+        (1, (float("inf"),), (), "The GPUs' shares are [inf]", "Give each a share of 0 or more"),
+        (1, (1.0, 1.0), ("CUDA0",), "2 shares were given for 1 GPUs", "Give one for each"),
     ],
 )
-def test_a_split_that_cannot_be_is_refused(n_gpu_layers: int, parts: tuple[float, ...], gpu_names: tuple[str, ...], named: str) -> None:
-    with pytest.raises(SettingsError, match=named) as raised:
+def test_a_split_that_cannot_be_is_refused(
+    n_gpu_layers: int, parts: tuple[float, ...], gpu_names: tuple[str, ...], says: str, hint: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
         estimate(QWQ_32B, Q4_K_M, ContextWish(4096), n_gpu_layers, parts, gpu_names)
-    assert raised.value.hint
+    assert str(raised.value).startswith(says)
+    assert raised.value.hint.startswith(hint)
 
 
 def test_an_unknown_quantization_is_refused() -> None:
@@ -231,8 +270,9 @@ def test_the_shape_of_the_built_in_model_is_read() -> None:
 
 def test_a_cache_whose_blocks_do_not_divide_a_head_is_refused() -> None:
     odd = replace(QWEN_0_5B, n_embd=14 * 48, head_size=48)
-    with pytest.raises(SettingsError, match="Heads of 48"):
+    with pytest.raises(SettingsError, match=r"^Heads of 48 are no whole number of blocks of 32, as a KV cache of q8_0 needs") as raised:
         estimate(odd, tensor_bytes_of(odd, "Q8_0"), ContextWish(4096, "q8_0"), 0)
+    assert raised.value.hint.startswith("Keep keys and values in f16")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -21,8 +22,8 @@ from qwq_local.offers import LONGEST_CTX, offer_to_pull, wish_for
 from qwq_local.plan.fit import choose, fit
 from qwq_local.plan.gpu_kinds import CUDA_EFFICIENCY
 from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of, tensor_types_of
-from qwq_local.plan.placement import Placer, last_true
-from qwq_local.plan.plan import Candidate, Offer, PlanWish, consider, make_plan
+from qwq_local.plan.placement import Placement, Placer, last_true
+from qwq_local.plan.plan import Candidate, Offer, PlanWish, Rank, consider, make_plan, rank
 from qwq_local.plan.reasons import why
 from qwq_local.plan.shape import QWQ_32B, ModelShape
 from qwq_local.plan.speed import RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
@@ -167,6 +168,60 @@ def test_the_chosen_is_the_best_of_all_placements_by_the_stated_rules(machine: M
         assert (chosen.offer.quant, (found.n_ctx, found.kv_type, found.gpu_layers)) == min(tried)[1:]
     else:
         assert stated_order(chosen.offer.quant, found.n_ctx, found.kv_type, found.gpu_layers) < min(tried)[0]
+
+
+def standing(quant: str, n_ctx: int = 32_768, kv_type: KvType = "f16", gpu_layers: int = 10) -> Rank:
+    """Where a placement of ten layers in all stands, if 32,768 tokens are wanted."""
+    return rank(offer(quant), Placement(n_ctx, kv_type, 10, gpu_layers, (gpu_layers,), ()), 32_768)
+
+
+def test_placements_stand_in_the_order_of_the_rules() -> None:
+    rules = [
+        [standing("Q8_0"), standing("Q8_0", kv_type="q8_0"), standing("Q4_K_M"), standing("IQ4_XS", 40_000), standing("IQ4_XS")],
+        [standing("IQ4_XS", 32_767), standing("Q8_0", 16_384), standing("IQ4_XS", 16_384), standing("IQ4_XS", 16_384, "q8_0")],
+        [standing("IQ3_M"), standing("IQ3_M", kv_type="q8_0")],
+        [standing("IQ3_M", 32_767), standing("Q8_0", 16_383), standing("Q8_0", 8192), standing("IQ3_M", 8192)],
+        [
+            *(standing("IQ3_M", 8192, "q8_0", 9), standing("IQ3_M", 8192, "q8_0", 5), standing("IQ3_M", 9216, "q8_0", 9)),
+            *(standing("IQ4_XS", 8192, "q8_0", 9), standing("Q8_0", 8192, "q8_0", 5)),
+        ],
+        [
+            *(standing("Q4_K_M", gpu_layers=4), standing("Q4_K_M", kv_type="q8_0", gpu_layers=4), standing("Q4_K_M", 8192, gpu_layers=4)),
+            *(standing("IQ4_XS", gpu_layers=0), standing("IQ3_M", gpu_layers=0)),
+        ],
+        [
+            *(standing("BF16"), standing("BF16", 8192), standing("Q5_K_M", gpu_layers=4), standing("Q5_K_M", 8192, gpu_layers=4)),
+            *(standing("Q8_0", gpu_layers=0), standing("BF16", gpu_layers=9)),
+        ],
+        [standing("Q2_K"), standing("Q2_K", 8192), standing("Q2_K", 8192, "q8_0"), standing("Q2_K", gpu_layers=9)],
+    ]
+    assert [[rule + 1] * len(found) for rule, found in enumerate(rules)] == [[int(each[0]) for each in found] for found in rules]
+    assert all(better < worse for better, worse in pairwise(each for found in rules for each in found))
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("n_ctx", [8192, 9216, 20_480, 31_744, 32_768])
+def test_the_context_is_the_longest_that_fits(n_ctx: int, kv_type: KvType) -> None:
+    needed = memory("Q4_K_M", n_ctx, kv_type, (ALL_LAYERS,), "CUDA")[1].total_bytes + DEVICE_RESERVE_BYTES
+    machine = Machine((Gpu("CUDA0", "card", needed, needed, 900e9),), 64 * GIB, 64 * GIB, 70e9)
+    for wish in (PlanWish(kv_type=kv_type, n_gpu_layers=ALL_LAYERS), PlanWish(kv_type=kv_type)):
+        candidate = consider(machine, offer("Q4_K_M"), wish)
+        assert candidate.fits
+        assert (candidate.placement.n_ctx, candidate.placement.gpu_layers) == (n_ctx, ALL_LAYERS)
+
+
+def test_where_not_even_the_least_context_fits_its_figures_are_told() -> None:
+    candidate = consider(machine_of((1.0,), 64), offer("Q4_K_M"), PlanWish(n_gpu_layers=ALL_LAYERS))
+    assert not candidate.fits
+    assert (candidate.placement.n_ctx, candidate.placement.kv_type) == (8192, "q8_0")
+    assert candidate.tokens_per_second is None
+
+
+def test_a_plan_keeps_what_it_was_made_for() -> None:
+    machine, wish = machine_of((8.0,), 64), PlanWish(n_ctx=4096)
+    plan = make_plan(machine, OFFERS, wish)
+    assert (plan.machine, plan.wish) == (machine, wish)
+    assert {candidate.offer.quant for candidate in plan.candidates} == set(QUANTS)
 
 
 @settings(max_examples=30)
