@@ -16,8 +16,8 @@ from qwq_local.cli import main
 
 WAIT_SECONDS: Final = 100
 PROGRAM: Final = (sys.executable, "-m", "qwq_local.cli")
-TOOL_SERVER: Final = shlex.join([sys.executable, str(Path(__file__).with_name("tool_server.py"))])
-"""The command of an MCP server, as users type it."""
+SERVER: Final = shlex.join([sys.executable, str(Path(__file__).with_name("tool_server.py"))])
+"""A server of tools, as --mcp wants it."""
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and closed streams are made with POSIX calls")
 
 

@@ -279,5 +279,4 @@ def test_a_driver_that_does_not_tell_processes_is_believed_otherwise() -> None:
 
 def test_the_real_library_names_each_card_or_tells_nothing_and_never_raises() -> None:
     report = nvidia.ask()
-    assert report == nvidia.Report() or report.driver
     assert all(card.name for card in report.cards)
