@@ -63,21 +63,6 @@ def test_f32_weights_give_transformers_logits_and_greedy_tokens(exact: LlamaBack
     assert reply == case["reply"]
 
 
-def test_a_presence_penalty_keeps_a_sampler_from_drawing_the_same_token_for_ever(backend: LlamaBackend) -> None:
-    unsure = [backend.vocabulary.markers["<|endoftext|>"]]  # nothing in its training followed it
-
-    def draw_again_and_again(penalty: float) -> set[int]:
-        backend.truncate(0, 0)
-        read(backend, unsure)
-        sampler = backend.new_sampler(Sampling(temperature=0, presence_penalty=penalty), seed=0)
-        drawn = {sampler.sample(len(unsure) - 1).token for _ in range(30)}
-        sampler.close()
-        return drawn
-
-    assert len(draw_again_and_again(0)) == 1
-    assert len(draw_again_and_again(2)) > 1
-
-
 def test_an_interrupted_decode_ends_and_the_sequence_can_be_read_again(backend: LlamaBackend) -> None:
     prompt = RECORDED[0]["prompt"]
     read(backend, prompt)

@@ -108,7 +108,12 @@ def test_xtc_drops_the_likeliest_of_those_above_its_threshold(backend: LlamaBack
 
 @pytest.mark.parametrize(
     "against",
-    [{"repeat_penalty": 10}, {"frequency_penalty": 2}, {"dry_multiplier": 5, "dry_allowed_length": 1, "dry_sequence_breakers": ()}],
+    [
+        {"presence_penalty": 2},
+        {"repeat_penalty": 10},
+        {"frequency_penalty": 2},
+        {"dry_multiplier": 5, "dry_allowed_length": 1, "dry_sequence_breakers": ()},
+    ],
 )
 def test_what_works_against_repetition_changes_a_greedy_answer(backend: LlamaBackend, against: dict[str, Any]) -> None:
     assert len(set(drawn_tokens(backend, 30, temperature=0))) == 1
