@@ -15,7 +15,7 @@ from qwq_local.errors import SettingsError
 from qwq_local.llama import LlamaBackend
 from qwq_local.llama._library import library
 from qwq_local.settings import Sampling
-from tests.test_llama import RECORDED, open_backend, read
+from tests.backends import RECORDED, open_backend, read
 
 PROMPT: list[int] = RECORDED[0]["prompt"]
 OPEN: dict[str, Any] = {"temperature": 1, "top_k": 0, "top_p": 1}

@@ -16,7 +16,7 @@ from tests.serving import Endpoint
 SUM: Any = [{"role": "user", "content": "What is 47 + 85?"}]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(endpoint: Endpoint) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{endpoint.url}/v1", api_key="none", max_retries=0)
 
