@@ -24,12 +24,12 @@ from qwq_local.agent import ServerSpec, ToolResult, open_mcp, read_servers
 from qwq_local.agent.mcp import McpToolbox
 from qwq_local.errors import ToolServerError
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
+from tests.programs import posix
 from tests.waiting import soon, wait_until
 
 SERVER = str(Path(__file__).with_name("tool_server.py"))
 TASKS = shlex.join([sys.executable, SERVER])
 TROUBLE = shlex.join([sys.executable, SERVER, "trouble"])
-posix = pytest.mark.skipif(os.name != "posix", reason="the servers are written for a shell")
 
 
 def toolbox(*given: str, **seconds: float) -> McpToolbox:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from qwq_local.cli import _run, doctor
 from qwq_local.doctor.diagnosis import Trouble
 from qwq_local.models.record import Record, write_record
 from tests.hub_server import COMMIT, Fault, HubServer, serve, sha256
+from tests.programs import PROGRAM
 from tests.shelves import write_model
 from tests.waiting import wait_until
 
@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[HubServer]:
 
 def pull(server: HubServer, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "qwq_local.cli", "pull", *arguments]
+    command = [*PROGRAM, "pull", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

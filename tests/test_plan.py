@@ -326,7 +326,7 @@ def test_the_host_reads_its_own_layers_and_the_embeddings_only_where_they_are_th
     assert read(ALL_LAYERS - 1) == sum(size for name, size in q8.tensors.items() if name.startswith("blk.0."))
 
 
-def test_kinds_of_placements() -> None:
+def test_a_placement_is_on_the_cpu_on_the_gpu_or_on_both_by_its_layers() -> None:
     placer = Placer(SMALL, offer("Q4_K_M").tensors, machine_of((16.0,), 64))
     assert [placer.place(8192, "f16", n).kind for n in (0, ALL_LAYERS - 1, ALL_LAYERS)] == ["cpu", "both", "gpu"]
 

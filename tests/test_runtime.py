@@ -311,7 +311,7 @@ def test_auto_takes_yarn_exactly_where_the_prompt_needs_it(prompt: int, native: 
 
 
 @given(st.sampled_from(["native", "yarn"]), COUNTS, COUNTS)
-def test_a_wish_is_a_wish(wish: Any, prompt: int, n_ctx: int) -> None:
+def test_a_scaling_that_was_asked_for_is_taken_whatever_the_length(wish: Any, prompt: int, n_ctx: int) -> None:
     assert Reach(3001, prompt + n_ctx, 3001, wish).rope(min(prompt, 3000)) == wish
 
 
