@@ -210,6 +210,22 @@ def test_the_context_is_the_longest_that_fits(n_ctx: int, kv_type: KvType) -> No
         assert (candidate.placement.n_ctx, candidate.placement.gpu_layers) == (n_ctx, ALL_LAYERS)
 
 
+@pytest.mark.parametrize("quant", ["Q8_0", "Q4_K_M", "IQ3_M"])
+@pytest.mark.parametrize(("n_held", "form"), [(5, (8192, "q8_0", True)), (4, (32_768, "f16", False))])
+def test_with_half_of_the_layers_on_the_gpu_the_context_is_the_least_and_with_fewer_the_longest(
+    quant: str, n_held: int, form: tuple[int, KvType, bool]
+) -> None:
+    ten = offer(quant, replace(SMALL, name="ten", n_layers=9))
+    context = ContextWish(8192, "q8_0", N_SEQUENCES, n_outputs=N_SEQUENCES)
+    needed = estimate(ten.shape, ten.tensors, context, n_held)[1].total_bytes + DEVICE_RESERVE_BYTES
+    placement = consider(Machine((Gpu("CUDA0", "card", needed, needed, 900e9),), 64 * GIB, 64 * GIB, 70e9), ten, PlanWish()).placement
+    assert (placement.n_ctx, placement.kv_type, placement.gpu_layers == n_held) == form
+
+
+def test_where_there_is_no_gpu_no_layers_go_there() -> None:
+    assert consider(machine_of((), 64), offer("Q4_K_M"), PlanWish(n_gpu_layers=3)).placement.gpu_layers == 0
+
+
 def test_where_not_even_the_least_context_fits_its_figures_are_told() -> None:
     candidate = consider(machine_of((1.0,), 64), offer("Q4_K_M"), PlanWish(n_gpu_layers=ALL_LAYERS))
     assert not candidate.fits

@@ -126,17 +126,6 @@ def test_what_has_been_read_of_a_beginning_already_is_not_waited_for() -> None:
     assert job.n_read == N_BATCH
 
 
-def test_whoever_writes_is_not_waited_for() -> None:
-    desk = Desk()
-    desk.hand_in(*[1] * 40)
-    desk.admit()
-    desk.read()
-    desk.jobs[0].n_read = 0  # as if nothing of it stood in the cache: it is the reading that counts
-    del desk.jobs[0].tokens[1:]
-    desk.hand_in(*[1] * 40)
-    assert desk.admit() == [1]
-
-
 def test_a_batch_is_shared_out_equally_and_nobody_gets_more_than_he_has() -> None:
     desk = Desk()
     desk.hand_in(*[1] * 200)
@@ -197,6 +186,8 @@ def test_who_is_set_aside_finds_again_what_it_had_read() -> None:
     assert (job.n_read, desk.cache.n_used) == (0, 20)
     assert desk.admit() == [0]
     assert job.n_read == 20
+    desk.scheduler.set_aside(job)
+    assert desk.scheduler.n_set_aside == 2
 
 
 def test_what_is_released_stays_findable_as_far_as_it_is_kept() -> None:
@@ -208,6 +199,41 @@ def test_what_is_released_stays_findable_as_far_as_it_is_kept() -> None:
         desk.scheduler.release(job, kept_tokens)
         assert desk.cache.n_used == n_used
     assert desk.scheduler.running == {}
+
+
+def test_idle_cells_make_way_for_a_prompt_but_no_more_of_them_than_it_needs() -> None:
+    desk = Desk(n_cells=60)
+    for first in (1, 2):
+        desk.hand_in(*[first] * 20)
+    desk.admit()
+    desk.read()
+    for job in desk.jobs[:2]:
+        desk.scheduler.release(job)
+    desk.hand_in(*[3] * 20)
+    desk.admit()
+    assert (desk.read(), desk.cache.n_used) == ({2: 20}, 60)
+    desk.scheduler.release(desk.jobs[2])
+    desk.hand_in(*[4] * 21)
+    desk.admit()
+    assert (desk.read(), desk.cache.n_used) == ({3: 21}, 41)
+
+
+def test_prompts_get_no_more_than_the_cells_there_are() -> None:
+    desk = Desk(n_cells=50 + 2 * RESERVE_CELLS)
+    desk.hand_in(*[1] * 60)
+    desk.hand_in(*[2] * 50)
+    assert desk.admit() == [0, 1]
+    assert sum(desk.read().values()) == desk.cache.n_used == desk.backend.n_cells
+
+
+def test_nothing_is_remembered_of_who_has_left() -> None:
+    desk = Desk()
+    for last in (2, 3, 4):
+        desk.hand_in(*[1] * 40, last)
+    desk.admit()
+    for job in desk.jobs:
+        desk.scheduler.release(job)
+    assert desk.scheduler._alike == {}
 
 
 def test_who_waits_can_be_released_and_nobody_else_is() -> None:
