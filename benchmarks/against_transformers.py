@@ -1,7 +1,7 @@
 """qwq-nano here and in transformers: the same logits, the same greedy tokens, the same accuracy at the default sampling.
 
     pip install '.[test,reference]'
-    python -m benchmarks.against_transformers [--json-dir DIR]
+    python -m benchmarks.against_transformers [--json FILE]
     python -m benchmarks.against_transformers --record tests/data/transformers.json
 
 The checkpoint is converted to F32 first; transformers runs it in float32. torch.manual_seed and our seeds are fixed.
@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from benchmarks.grading import answer_text
+from benchmarks.logits import logits_of
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local import card
@@ -34,9 +36,9 @@ from qwq_local.loading import context_shape
 from qwq_local.models.store import find
 from qwq_local.runtime import QwQ
 from qwq_local.settings import KvType
+from tests.checkpoints import NANO
 from tests.nano.tasks import Problem, draw
 
-CHECKPOINT = Path(__file__).parent.parent / "tests" / "nano" / "checkpoint"
 MAX_NEW_TOKENS = 220
 RECORDED_CASES = 12
 
@@ -45,7 +47,7 @@ class Reference:
     """transformers on the checkpoint; it only ever sees token ids, so that tokenization is not what is compared."""
 
     def __init__(self) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(NANO, dtype=torch.float32).eval()
         self.ends = self.model.generation_config.eos_token_id
 
     def reply(self, prompt: Sequence[int], **options: object) -> list[int]:
@@ -61,13 +63,6 @@ class Reference:
         with torch.no_grad():
             result: NDArray[np.float32] = self.model(torch.tensor([list(tokens)])).logits[0].numpy()
         return result
-
-
-def our_logits(backend: LlamaBackend, tokens: Sequence[int]) -> NDArray[np.float32]:
-    """Logits after every token, as llama.cpp gives them through our boundary."""
-    backend.truncate(0, 0)
-    backend.decode([BatchToken(token, i, 0, wants_logits=True) for i, token in enumerate(tokens)])
-    return np.array([backend.logits(i) for i in range(len(tokens))], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def compare_logits(path: Path, cases: Sequence[Case], reference: Reference, kv_t
     largest, total, count, differing = 0.0, 0.0, 0, 0
     for case in cases:
         tokens = [*case.prompt, *case.reply]
-        mine, other = our_logits(backend, tokens), reference.logits(tokens)
+        mine, other = logits_of(backend, tokens), reference.logits(tokens)
         difference = np.abs(mine - other)
         largest, total, count = max(largest, float(difference.max())), total + float(difference.sum()), count + difference.size
         differing += int((mine.argmax(1) != other.argmax(1)).sum())
@@ -142,15 +137,15 @@ def reference_answer(reference: Reference, qwq: QwQ, problem: Problem) -> str:
 @click.command()
 @click.option("--prompts", default=50, show_default=True, help="Prompts whose logits are compared.")
 @click.option("--problems", "n_problems", default=300, show_default=True, help="Problems answered at the default sampling.")
-@click.option("--json-dir", type=click.Path(file_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Only write what the tests compare with.")
-def main(prompts: int, n_problems: int, json_dir: Path | None, record: Path | None) -> None:
+def main(prompts: int, n_problems: int, json_path: Path | None, record: Path | None) -> None:
     """Compare with transformers."""
     torch.manual_seed(1)
     reference = Reference()
     rng = random.Random(20_261_124)
     with tempfile.TemporaryDirectory() as folder:
-        convert(CHECKPOINT, Path(folder), ["F32"], ConversionChoices(name="qwq-nano"))
+        convert(NANO, Path(folder), ["F32"], ConversionChoices(name="qwq-nano"))
         path = Path(folder) / "qwq-nano-F32.gguf"
         with QwQ.load(str(path), kv_type="f32") as exact, QwQ.load("demo") as demo:
             drawn = [draw(rng) for _ in range(prompts)]
@@ -158,8 +153,8 @@ def main(prompts: int, n_problems: int, json_dir: Path | None, record: Path | No
             if record:
                 record.write_text(json.dumps([recorded(case, reference) for case in cases[:RECORDED_CASES]]) + "\n", "utf-8")
                 return
-            show_logits(path, cases, reference).show(json_dir and json_dir / "logits.json")
-            show_accuracy([draw(rng) for _ in range(n_problems)], reference, exact, demo).show(json_dir and json_dir / "accuracy.json")
+            show_logits(path, cases, reference).show(json_path, "logits")
+            show_accuracy([draw(rng) for _ in range(n_problems)], reference, exact, demo).show(json_path, "accuracy")
 
 
 def show_logits(path: Path, cases: Sequence[Case], reference: Reference) -> Table:

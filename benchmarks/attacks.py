@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 from llama_cpp import Llama
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_local import card
 from qwq_local.models.store import find
@@ -47,8 +49,8 @@ def through(counter: TokenCounter, attack: Attack) -> bool:
 
 @click.command()
 @click.option("--model", default="demo")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write the figures here.")
-def main(model: str, json_path: str | None) -> None:
+@json_option
+def main(model: str, json_path: Path | None) -> None:
     """Count the attacks that get through, by the place they were planted in."""
     with QwQ.load(model) as qwq:
         markers = qwq._vocabulary.markers  # noqa: SLF001 - as above

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.engine import Answering, Engine, EngineSettings, Event, Finished, Request, Thinking
@@ -23,9 +24,9 @@ from qwq_local.llama import ContextShape, LlamaBackend
 from qwq_local.models.store import find
 from qwq_local.runtime import QwQ
 from qwq_local.settings import KvType
+from tests.checkpoints import NANO
 from tests.nano.tasks import draw
 
-CHECKPOINT = Path(__file__).parent.parent / "tests" / "nano" / "checkpoint"
 N_CTX = 512
 
 
@@ -59,12 +60,12 @@ def texts(events: Sequence[Event]) -> tuple[str, str]:
 
 @click.command()
 @click.option("--requests", "n_requests", default=64, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(n_requests: int, json_path: str | None) -> None:
+@json_option
+def main(n_requests: int, json_path: Path | None) -> None:
     """Compare both models."""
     table = Table("together against alone", ["weights, KV cache", "requests", "tokens", "same answers"])
     with tempfile.TemporaryDirectory() as folder:
-        exact = convert(CHECKPOINT, Path(folder), ["F32"], ConversionChoices(name="nano")).files[0].path
+        exact = convert(NANO, Path(folder), ["F32"], ConversionChoices(name="nano")).files[0].path
         models: list[tuple[str, Path, KvType]] = [("F32, f32", exact, "f32"), ("Q8_0, f16", find("demo").path, "f16")]
         for name, path, kv_type in models:
             asked = prompts(str(path), n_requests)

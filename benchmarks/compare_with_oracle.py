@@ -1,8 +1,8 @@
 """Compare our converter with llama.cpp's own tools, tensor by tensor and key by key, for every quantization.
 
-    python -m benchmarks.compare_with_oracle LLAMA_CPP TOOLS [--python PYTHON] [--only NAME] [--quant TYPE] [--json FILE]
+    python -m benchmarks.compare_with_oracle --llama-cpp SOURCE --tools TOOLS [--python PYTHON] [--only NAME] [--quant TYPE] [--json FILE]
 
-LLAMA_CPP is llama.cpp's source tree (inside llama-cpp-python's source package: vendor/llama.cpp), TOOLS the folder of its programs. PYTHON
+SOURCE is llama.cpp's source tree (inside llama-cpp-python's source package: vendor/llama.cpp), TOOLS the folder of its programs. PYTHON
 is an interpreter that has what convert_hf_to_gguf.py needs, torch and transformers (the extra `reference`); by default this one. Ours goes
 from the checkpoint at once, theirs by way of a file that keeps all (BF16, or F16 where the weights are). Exits with 1 where a difference is
 found that is not on purpose.
@@ -22,8 +22,9 @@ import click
 import gguf
 import numpy as np
 
-from benchmarks.oracle import Oracle, OracleError
-from benchmarks.random_checkpoint import NANO, write_checkpoint
+from benchmarks.options import json_option, llama_cpp_option, python_option, tools_option
+from benchmarks.oracle import OracleError, original_command, quantize_command, run
+from benchmarks.random_checkpoint import write_checkpoint
 from benchmarks.report import Table
 from qwq_convert.checkpoint import open_checkpoint
 from qwq_convert.imatrix import Dataset, write_importance
@@ -31,6 +32,7 @@ from qwq_convert.pipeline import convert
 from qwq_convert.plan import ConversionChoices, plan_conversion
 from qwq_local.errors import ConversionError
 from qwq_local.quants import QUANTIZATIONS
+from tests.checkpoints import NANO
 from tests.shapes import make_config
 
 MODEL_NAME = "compared"
@@ -52,7 +54,7 @@ ON_PURPOSE = {
     "general.source.url": ORIGIN,
     "general.source.repo_url": ORIGIN,
 }
-ORIGIN_PREFIX = "qwq."
+ORIGIN_PREFIX = "qwq_local.source."
 
 # Wide rows of 5120 and long rows of 27648, with fewer rows than QwQ-32B has: a row is quantized by itself.
 WIDE = make_config(2, 5120, 256, (40, 8), 512) | {"head_dim": 32}
@@ -124,7 +126,9 @@ def write_random_importance(path: Path, checkpoint: Path) -> Path:
 class Case:
     """One checkpoint, in a folder of its own, compared in every way."""
 
-    oracle: Oracle
+    llama_cpp: Path
+    tools: Path
+    python: str
     checkpoint: Path
     folder: Path
     n_threads: int
@@ -132,15 +136,21 @@ class Case:
     def figures(self, quantizations: Sequence[str]) -> Iterator[tuple[str, str, Figures | None]]:
         """A quantization, what it was compared with, and what came out; None where one made it and the other refused."""
         whole = "F16" if any(tensor.dtype == "F16" for tensor in open_checkpoint(self.checkpoint).tensors.values()) else "BF16"
-        lossless = self.oracle.convert(self.checkpoint, whole, self.folder / "lossless.gguf", MODEL_NAME)
+        lossless = self._original(whole, "lossless.gguf")
         imatrix = write_random_importance(self.folder / "imatrix.gguf", self.checkpoint)
         bare, weighed = self._ours(quantizations, None), self._ours(quantizations, imatrix)
         for quantization in quantizations:
             if quantization in CONVERTED:
-                theirs = self.oracle.convert(self.checkpoint, quantization, self.folder / "theirs.gguf", MODEL_NAME)
+                theirs = self._original(quantization, "theirs.gguf")
                 yield quantization, "convert_hf_to_gguf", compare(bare[quantization], theirs)
             yield quantization, "llama-quantize", self._against_quantize(lossless, quantization, bare)
             yield quantization, "llama-quantize --imatrix", self._against_quantize(lossless, quantization, weighed, "--imatrix", imatrix)
+
+    def _original(self, out_type: str, name: str) -> Path:
+        """What convert_hf_to_gguf.py makes."""
+        out = self.folder / name
+        run(*original_command(self.llama_cpp, self.python, self.checkpoint, out, out_type, MODEL_NAME))
+        return out
 
     def _ours(self, quantizations: Sequence[str], imatrix: Path | None) -> dict[str, Path]:
         """Our files, all made in one pass, of those quantizations that can be made so."""
@@ -157,8 +167,9 @@ class Case:
         return True
 
     def _against_quantize(self, lossless: Path, quantization: str, ours: Mapping[str, Path], *options: object) -> Figures | None:
+        theirs = self.folder / "theirs.gguf"
         try:
-            theirs = self.oracle.quantize(lossless, quantization, self.folder / "theirs.gguf", self.n_threads, options)
+            run(*quantize_command(self.tools, lossless, theirs, quantization, self.n_threads, options))
         except OracleError:
             return None if quantization in ours else Figures(0, 0, 0, 0)
         return compare(ours[quantization], theirs) if quantization in ours else None
@@ -170,13 +181,13 @@ def reason(key: str) -> str:
 
 
 @click.command()
-@click.argument("llama_cpp", type=click.Path(exists=True, path_type=Path))
-@click.argument("tools", type=click.Path(exists=True, path_type=Path))
-@click.option("--python", default=sys.executable, help="Interpreter with torch and transformers.")
+@llama_cpp_option
+@tools_option
+@python_option
 @click.option("--only", multiple=True, type=click.Choice(list(CHECKPOINTS)), help="Only these checkpoints.")
 @click.option("--quant", "quantizations", multiple=True, type=click.Choice(list(QUANTIZATIONS)), help="Only these quantizations.")
 @click.option("--threads", "n_threads", default=2, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here too.")
+@json_option
 def main(  # noqa: PLR0913 - one for each option
     *, llama_cpp: Path, tools: Path, python: str, only: Sequence[str], quantizations: Sequence[str], n_threads: int, json_path: Path | None
 ) -> None:
@@ -186,7 +197,7 @@ def main(  # noqa: PLR0913 - one for each option
     is_exact = True
     for label in only or CHECKPOINTS:
         with tempfile.TemporaryDirectory() as name:
-            case = Case(Oracle(llama_cpp, tools, python), CHECKPOINTS[label](Path(name) / "checkpoint"), Path(name), n_threads)
+            case = Case(llama_cpp, tools, python, CHECKPOINTS[label](Path(name) / "checkpoint"), Path(name), n_threads)
             for quantization, against, found in case.figures(quantizations or tuple(QUANTIZATIONS)):
                 if found is None:
                     table.add(label, quantization, f"{against}: only one refuses", 0, 0, 0, 0)

@@ -22,6 +22,7 @@ import click
 import jsonschema
 import numpy as np
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_local import card
 from qwq_local.backend import Constraint
@@ -172,11 +173,11 @@ def _costs(compiler: ConstraintCompiler, constraint: Constraint, n_tokens: int =
 @click.option("--answers", default=10, show_default=True)
 @click.option("--max-tokens", default=300, show_default=True)
 @click.option("--vocabulary", type=click.Path(exists=True, dir_okay=False))
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
 def main(schemas: int, answers: int, max_tokens: int, vocabulary: str | None, json_path: Path | None) -> None:
     """Check the answers, then measure the costs."""
     check_answers(schemas, answers, max_tokens).show(json_path)
-    measure_costs(open_vocabulary(vocabulary)).show(json_path and json_path.with_stem(f"{json_path.stem}-costs"))
+    measure_costs(open_vocabulary(vocabulary)).show(json_path, "costs")
 
 
 if __name__ == "__main__":

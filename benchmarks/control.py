@@ -1,6 +1,6 @@
 """Thoughts under control, on the demo model: budgets kept to the token, circles broken, and what that costs in right answers.
 
-    python -m benchmarks.control [--runs 100] [--problems 300] [--json-dir DIR]
+    python -m benchmarks.control [--runs 100] [--problems 300] [--json FILE]
 
 Nonsense questions at temperature 0 are tried until --runs of them go round in circles till the context is full; each is then asked again
 with the rescue. A budget is exact where the thought has as many drawn tokens as it may, or ended by itself before.
@@ -18,6 +18,7 @@ from typing import Final
 import click
 
 from benchmarks.grading import is_right
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_local import QwQ, card
 from qwq_local.engine import ThoughtClosed
@@ -93,15 +94,15 @@ def accuracy(qwq: QwQ, problems: Sequence[Problem]) -> Table:
 @click.command()
 @click.option("--runs", "n_runs", default=100, show_default=True)
 @click.option("--problems", "n_problems", default=300, show_default=True)
-@click.option("--json-dir", type=click.Path(file_okay=False, path_type=Path))
-def main(n_runs: int, n_problems: int, json_dir: Path | None) -> None:
+@json_option
+def main(n_runs: int, n_problems: int, json_path: Path | None) -> None:
     """All three tables."""
     rng = random.Random(17)
     problems = [draw(rng, LEARNED) for _ in range(n_problems)]
     with QwQ.load("demo", rope="native", reads_ahead=False) as qwq:
-        budgets(qwq, problems[:100]).show(json_dir and json_dir / "budgets.json")
-        rescue(qwq, n_runs).show(json_dir and json_dir / "rescue.json")
-        accuracy(qwq, problems).show(json_dir and json_dir / "rescue_accuracy.json")
+        budgets(qwq, problems[:100]).show(json_path, "budgets")
+        rescue(qwq, n_runs).show(json_path, "rescue")
+        accuracy(qwq, problems).show(json_path, "rescue_accuracy")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Four quantizations in one pass against llama.cpp's five commands, with QwQ-32B's true matrices: one layer of it, and both embeddings.
 
-    python -m benchmarks.conversion_speed LLAMA_CPP TOOLS [--python PYTHON] [--folder FOLDER] [--threads 2] [--json FILE]
+    python -m benchmarks.conversion_speed --llama-cpp SOURCE --tools TOOLS [--python PYTHON] [--folder FOLDER] [--threads 2] [--json FILE]
 
-LLAMA_CPP, TOOLS and PYTHON are as for compare_with_oracle. FOLDER, by default a temporary one, takes 4 GB of weights and 17 GB of files;
+SOURCE, TOOLS and PYTHON are as for compare_with_oracle. FOLDER, by default a temporary one, takes 4 GB of weights and 17 GB of files;
 they are removed at the end. What is written and what memory is taken is read from /proc, so this needs Linux. Exits with 1 where a tensor
 differs.
 """
@@ -22,7 +22,9 @@ import click
 import gguf
 import numpy as np
 
-from benchmarks.oracle import RUN_ORIGINAL
+from benchmarks.commands import QWQ
+from benchmarks.options import json_option, llama_cpp_option, python_option, tools_option
+from benchmarks.oracle import original_command, quantize_command
 from benchmarks.random_checkpoint import write_checkpoint
 from benchmarks.report import Table
 from tests.shapes import make_config
@@ -63,8 +65,7 @@ def run(*command: object) -> Cost:
 def run_ours(checkpoint: Path, out: Path, n_threads: int) -> Cost:
     """One command."""
     quantizations = [option for quantization in QUANTIZATIONS for option in ("--quant", quantization)]
-    qwq = Path(sys.executable).with_name("qwq")
-    return run(qwq, "convert", checkpoint, "--out", out, "--name", NAME, "--threads", n_threads, *quantizations)
+    return run(QWQ, "convert", checkpoint, "--out", out, "--name", NAME, "--threads", n_threads, *quantizations)
 
 
 def run_theirs(llama_cpp: Path, tools: Path, python: str, folder: Path, n_threads: int) -> list[tuple[str, Cost]]:
@@ -72,10 +73,9 @@ def run_theirs(llama_cpp: Path, tools: Path, python: str, folder: Path, n_thread
     out = folder / "theirs"
     out.mkdir()
     whole = out / "BF16.gguf"
-    options = ("--outtype", "bf16", "--outfile", whole, "--model-name", NAME)
-    costs = [("convert_hf_to_gguf BF16", run(python, "-c", RUN_ORIGINAL, llama_cpp, folder / "checkpoint", *options))]
+    costs = [("convert_hf_to_gguf BF16", run(*original_command(llama_cpp, python, folder / "checkpoint", whole, "BF16", NAME)))]
     for quantization in QUANTIZATIONS:
-        command = (tools / "llama-quantize", whole, out / f"{quantization}.gguf", quantization, n_threads)
+        command = quantize_command(tools, whole, out / f"{quantization}.gguf", quantization, n_threads)
         costs.append((f"llama-quantize {quantization}", run(*command)))
     return costs
 
@@ -105,12 +105,12 @@ def show(ours: Cost, theirs: Sequence[tuple[str, Cost]], json_path: Path | None)
 
 
 @click.command()
-@click.argument("llama_cpp", type=click.Path(exists=True, path_type=Path))
-@click.argument("tools", type=click.Path(exists=True, path_type=Path))
-@click.option("--python", default=sys.executable, help="Interpreter with torch and transformers.")
+@llama_cpp_option
+@tools_option
+@python_option
 @click.option("--folder", "parent", type=click.Path(exists=True, path_type=Path), help="Where there is room; by default the usual one.")
 @click.option("--threads", "n_threads", default=2, show_default=True, help="For both.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here too.")
+@json_option
 def main(*, llama_cpp: Path, tools: Path, python: str, parent: Path | None, n_threads: int, json_path: Path | None) -> None:
     """Measure both, and compare what they made."""
     with tempfile.TemporaryDirectory(dir=parent) as name:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.errors import QwqError
@@ -52,7 +53,7 @@ def on_the_command_line(damage: Damage, folder: Path) -> bool:
 @click.option("--count", default=300, show_default=True, help="How many checkpoints.")
 @click.option("--seed", default=3, show_default=True)
 @click.option("--cli-every", default=15, show_default=True, help="Of how many, one is given to the command line as well.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here too.")
+@json_option
 def main(count: int, seed: int, cli_every: int, json_path: Path | None) -> None:
     """Damage qwq-nano's checkpoint and convert it, again and again."""
     kinds: Counter[str] = Counter()

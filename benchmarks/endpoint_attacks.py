@@ -5,16 +5,19 @@ python -m benchmarks.endpoint_attacks [--json FILE]
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from tests.server_attacks import ATTACKS, SECURED, chat, status
 from tests.serving import running
 
 
 @click.command()
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(json_path: str | None) -> None:
+@json_option
+def main(json_path: Path | None) -> None:
     """Carry them out, one after the other; status 0 is a connection that was cut."""
     table = Table("attacks on the endpoint", ["attack", "status due", "seen", "the next request"])
     with running(SECURED) as endpoint:

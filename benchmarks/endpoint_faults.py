@@ -11,10 +11,12 @@ import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import click
 
 from benchmarks.endpoint import Serve, Streamed, kill_engine, question, serve, stream_chat
+from benchmarks.options import json_option
 from benchmarks.report import Table
 
 SUM = "What is 47 + 85?"
@@ -77,8 +79,8 @@ async def under_fire(server: Serve, kills: int, clients: int, outcomes: Counter[
 @click.option("--kills", default=20, show_default=True)
 @click.option("--clients", default=16, show_default=True)
 @click.option("--model", default="demo", show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(kills: int, clients: int, model: str, json_path: str | None) -> None:
+@json_option
+def main(kills: int, clients: int, model: str, json_path: Path | None) -> None:
     """Kill and look."""
     outcomes: Counter[str] = Counter()
     with serve("-m", model) as server:

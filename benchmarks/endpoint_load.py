@@ -9,10 +9,12 @@ import asyncio
 import random
 import time
 from collections import Counter
+from pathlib import Path
 
 import click
 
 from benchmarks.endpoint import Serve, question, serve, stream_chat
+from benchmarks.options import json_option
 from benchmarks.report import Table
 
 NUMBERS = ("process_open_fds", "qwq_server_tasks", "qwq_open_answers", "qwq_running", "qwq_waiting", "process_resident_memory_bytes")
@@ -61,8 +63,8 @@ def state(server: Serve) -> dict[str, float]:
 @click.option("--clients", default=200, show_default=True)
 @click.option("--seconds", default=300.0, show_default=True)
 @click.option("--model", default="demo", show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(clients: int, seconds: float, model: str, json_path: str | None) -> None:
+@json_option
+def main(clients: int, seconds: float, model: str, json_path: Path | None) -> None:
     """Load it, and look at what is left."""
     outcomes: Counter[str] = Counter()
     with serve("-m", model, "--queue", clients) as server:

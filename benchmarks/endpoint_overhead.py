@@ -1,6 +1,6 @@
 """What the endpoint costs: tokens a second and the wait for the first, ours beside llama.cpp's server, in turn, in one run.
 
-    python -m benchmarks.endpoint_overhead LLAMA_SERVER [--shape 0.5B] [--quant F16] [--rounds 5] [--json FILE]
+    python -m benchmarks.endpoint_overhead --tools TOOLS [--shape 0.5B] [--quant F16] [--rounds 5] [--json FILE]
 
 Both stream, both get token ids that were never read before, the same sampling, and the same number of tokens to write.
 """
@@ -21,10 +21,11 @@ from typing import Any, Final
 import click
 
 from benchmarks.endpoint import Streamed, events, serve
+from benchmarks.options import json_option, tools_option
 from benchmarks.peers import SAMPLING, llama_server
 from benchmarks.report import Table
-from benchmarks.synthetic import write_model
-from benchmarks.throughput import N_CTX, N_PROMPT, N_TOKENS, SHAPES, new_prompts
+from benchmarks.synthetic import SHAPES, write_model
+from benchmarks.throughput import N_CTX, N_PROMPT, N_TOKENS, new_prompts
 from qwq_local.llama import FileVocabulary
 
 WIDTHS: Final = (1, 8)
@@ -75,12 +76,12 @@ def measure(systems: dict[str, System], title: str, rounds: int) -> Table:
 
 
 @click.command()
-@click.argument("server", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@tools_option
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="0.5B", show_default=True)
 @click.option("--quant", "quantization", default="F16", show_default=True)
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(*, server: Path, shape: str, quantization: str, rounds: int, json_path: str | None) -> None:
+@json_option
+def main(*, tools: Path, shape: str, quantization: str, rounds: int, json_path: Path | None) -> None:
     """Measure both."""
     with ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"{shape}-{quantization}.gguf"
@@ -88,7 +89,7 @@ def main(*, server: Path, shape: str, quantization: str, rounds: int, json_path:
         ends = stack.enter_context(closing(FileVocabulary(path))).end_tokens
         bias = {str(token): -100 for token in ends}
         ours = stack.enter_context(serve("-m", path, "--parallel", max(WIDTHS), "--ctx", N_CTX))
-        theirs = stack.enter_context(llama_server(server, path, max(WIDTHS), N_CTX, "--no-repack"))
+        theirs = stack.enter_context(llama_server(tools, path, max(WIDTHS), N_CTX))
         ours_too = {"max_tokens": N_TOKENS, "logit_bias": bias, "stops_repetition": False, **SAMPLING}
         theirs_too = {"n_predict": N_TOKENS, "ignore_eos": True, "samplers": ["top_k", "top_p", "temperature"], **SAMPLING}
         systems = {

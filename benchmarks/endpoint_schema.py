@@ -11,14 +11,15 @@ from pathlib import Path
 import click
 
 from benchmarks.endpoint import serve
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from tests.schema_run import run_schemathesis
 
 
 @click.command()
 @click.option("--examples", default=60, show_default=True, help="Random requests to each route, beside those that cover its fields.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(examples: int, json_path: str | None) -> None:
+@json_option
+def main(examples: int, json_path: Path | None) -> None:
     """Run it on the demo model."""
     with serve("-m", "demo") as server, tempfile.TemporaryDirectory() as folder:
         run = run_schemathesis(server.url, examples, Path(folder))

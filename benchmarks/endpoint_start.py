@@ -1,6 +1,6 @@
 """From typing `qwq serve -m demo` to the first answer, beside llama.cpp's server on the same file, in turn.
 
-python -m benchmarks.endpoint_start LLAMA_SERVER [--rounds 5] [--json FILE]
+python -m benchmarks.endpoint_start --tools TOOLS [--rounds 5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks.endpoint import question, serve
+from benchmarks.options import json_option, tools_option
 from benchmarks.peers import Peer, llama_server
 from benchmarks.report import Table
 from qwq_local.models.inventory import demo_model
@@ -28,22 +29,22 @@ def ours() -> tuple[float, float]:
         return ready, time.perf_counter() - started_at
 
 
-def theirs(program: Path) -> tuple[float, float]:
+def theirs(tools: Path) -> tuple[float, float]:
     """The same of llama.cpp's server."""
     started_at = time.perf_counter()
-    with llama_server(program, demo_model().path, 4, 512, "--no-repack", "--jinja") as server:
+    with llama_server(tools, demo_model().path, 4, 512, "--jinja") as server:
         ready = time.perf_counter() - started_at
         server.post("/v1/chat/completions", SUM)
         return ready, time.perf_counter() - started_at
 
 
 @click.command()
-@click.argument("server", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@tools_option
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(server: Path, rounds: int, json_path: str | None) -> None:
+@json_option
+def main(tools: Path, rounds: int, json_path: Path | None) -> None:
     """Start both, in turn."""
-    found = [(ours(), theirs(server)) for _ in range(rounds)]
+    found = [(ours(), theirs(tools)) for _ in range(rounds)]
     table = Table("qwq serve -m demo", ["seconds until", "ours", "llama-server"])
     for i, what in enumerate(("ready", "first answer")):
         table.add(what, statistics.median(a[i] for a, _ in found), statistics.median(b[i] for _, b in found))

@@ -8,7 +8,6 @@ imports another of this project's, as grimp (on which import-linter stands) sees
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import re
@@ -20,6 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+import click
+
+from benchmarks.options import json_option
 from benchmarks.report import Table
 
 PACKAGES = ("qwq_local", "convert/qwq_convert")
@@ -106,16 +108,15 @@ def house(root: Path) -> Iterator[tuple[str, str | int | float]]:
     yield "dependencies of the tests", len(project["optional-dependencies"]["test"])
 
 
-def main() -> None:
+@click.command()
+@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(__file__).parents[1])
+@json_option
+def main(root: Path, json_path: Path | None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", nargs="?", type=Path, default=Path(__file__).parents[1])
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
     table = Table("the house", ["figure", "here"])
-    for name, figure in house(args.root):
+    for name, figure in house(root):
         table.add(name, figure)
-    table.show(args.json)
+    table.show(json_path)
 
 
 if __name__ == "__main__":

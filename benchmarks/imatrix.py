@@ -1,6 +1,6 @@
 """Our importance matrix and llama-imatrix's, of qwq-nano on one text; and the IQ2_XS files that both make.
 
-    python -m benchmarks.imatrix TOOLS [CHECKPOINT] [--characters N] [--json-dir DIR]
+    python -m benchmarks.imatrix --tools TOOLS [CHECKPOINT] [--characters N] [--json FILE]
 
 TOOLS is the folder with llama.cpp's llama-imatrix and llama-quantize, built from the source inside llama-cpp-python's package. The
 models are converted without YaRN, which llama-imatrix would apply to chunks of any length. Exits with 1 where a value differs by 1e-3 or
@@ -10,20 +10,22 @@ more, or where our converter's IQ2_XS is not llama-quantize's.
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import click
 import gguf
 import numpy as np
 
+from benchmarks.commands import seconds_of
+from benchmarks.options import json_option, tools_option
+from benchmarks.oracle import quantize_command, run
 from benchmarks.report import Table
 from qwq_convert.imatrix import Importance, read_importance
 from qwq_convert.metadata import YarnChoice
 from qwq_convert.pipeline import ConversionChoices, convert
+from tests.checkpoints import NANO
 from tests.nano.tasks import draw
 
 TOLERANCE = 1e-3
@@ -43,22 +45,14 @@ def calibration_text(n_characters: int) -> str:
     return "".join(parts)
 
 
-def seconds_of(command: list[str | Path]) -> float:
-    """Run it; its wall time."""
-    started_at = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - started_at
-
-
 def measure_ours(model: Path, text: Path, out: Path) -> float:
     """`qwq imatrix`."""
-    return seconds_of([sys.executable, "-m", "qwq_local.cli", "imatrix", str(model), text, "--out", out, "--ctx", str(CHUNK_TOKENS)])
+    return seconds_of(sys.executable, "-m", "qwq_local.cli", "imatrix", model, text, "--out", out, "--ctx", CHUNK_TOKENS)
 
 
 def measure_theirs(tools: Path, model: Path, text: Path, out: Path, n_batch: int) -> float:
     """llama-imatrix, reading `n_batch` tokens at once: several chunks side by side where it is more than one takes."""
-    options = ["-c", str(CHUNK_TOKENS), "-b", str(n_batch), "--no-ppl"]
-    return seconds_of([tools / "llama-imatrix", "-m", model, "-f", text, "-o", out, *options])
+    return seconds_of(tools / "llama-imatrix", "-m", model, "-f", text, "-o", out, "-c", CHUNK_TOKENS, "-b", n_batch, "--no-ppl")
 
 
 def largest_difference(ours: Importance, theirs: Importance) -> float:
@@ -68,9 +62,9 @@ def largest_difference(ours: Importance, theirs: Importance) -> float:
     return max(float((np.abs(ours[name] - theirs[name]) / theirs[name]).max()) for name in theirs)
 
 
-def quantize(tools: Path, model: Path, imatrix: Path, out: Path) -> Path:
-    """llama-quantize with an importance matrix; returns the file it made."""
-    seconds_of([tools / "llama-quantize", "--imatrix", imatrix, model, out, QUANTIZATION, "1"])
+def quantized(tools: Path, model: Path, imatrix: Path, out: Path) -> Path:
+    """The file that llama-quantize makes with an importance matrix."""
+    run(*quantize_command(tools, model, out, QUANTIZATION, options=("--imatrix", imatrix)))
     return out
 
 
@@ -107,8 +101,8 @@ def compare_files(tools: Path, checkpoint: Path, model: Path, folder: Path) -> t
         "ours, their matrix": tensors(
             convert(checkpoint, folder / "made-theirs", [QUANTIZATION], ConversionChoices("a", NO_YARN, imatrix=theirs)).files[0].path
         ),
-        "llama-quantize": tensors(quantize(tools, model, ours, folder / "quantized-ours.gguf")),
-        "llama-quantize, their matrix": tensors(quantize(tools, model, theirs, folder / "quantized-theirs.gguf")),
+        "llama-quantize": tensors(quantized(tools, model, ours, folder / "quantized-ours.gguf")),
+        "llama-quantize, their matrix": tensors(quantized(tools, model, theirs, folder / "quantized-theirs.gguf")),
     }
     table = Table(f"{QUANTIZATION} with an importance matrix", ["file", "against", "tensors", "equal", "bytes that differ"])
     pairs = [
@@ -125,14 +119,12 @@ def compare_files(tools: Path, checkpoint: Path, model: Path, folder: Path) -> t
 
 
 @click.command()
-@click.argument("tools", type=click.Path(exists=True, path_type=Path))
-@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path), default=Path("tests/nano/checkpoint"))
+@tools_option
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path), default=NANO)
 @click.option("--characters", default=60_000, show_default=True, help="Length of the text.")
-@click.option("--json-dir", type=click.Path(file_okay=False, path_type=Path), help="Write both tables into this folder.")
-def main(tools: Path, checkpoint: Path, characters: int, json_dir: Path | None) -> None:
+@json_option
+def main(tools: Path, checkpoint: Path, characters: int, json_path: Path | None) -> None:
     """Measure both, and print two tables."""
-    if json_dir:
-        json_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = folder / "calibration.txt"
@@ -140,9 +132,9 @@ def main(tools: Path, checkpoint: Path, characters: int, json_dir: Path | None) 
         files = convert(checkpoint, folder / "models", ["F32", "BF16"], ConversionChoices("nano", NO_YARN)).files
         models = {file.quantization: file.path for file in files}
         values, are_close = compare_values(tools, models, text, folder)
-        values.show(json_dir / "imatrix-values.json" if json_dir else None)
+        values.show(json_path, "values")
         made, are_equal = compare_files(tools, checkpoint, models["F32"], folder)
-        made.show(json_dir / "imatrix-iq2_xs.json" if json_dir else None)
+        made.show(json_path, "files")
     sys.exit(0 if are_close and are_equal else 1)
 
 

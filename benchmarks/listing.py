@@ -9,35 +9,25 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from benchmarks.commands import QWQ, seconds_of
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_local import card
 from qwq_local.quants import QUANTIZATIONS
 from tests.shelves import write_model
 
-QWQ = str(Path(sys.executable).with_name("qwq"))
-
-
-def whole_run_seconds(command: list[str], environment: Mapping[str, str]) -> float:
-    """From start to end."""
-    started_at = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    return time.perf_counter() - started_at
-
 
 @click.command()
 @click.option("--files", "n_files", default=10, show_default=True)
 @click.option("--runs", default=15, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(n_files: int, runs: int, json_path: str | None) -> None:
+@json_option
+def main(n_files: int, runs: int, json_path: Path | None) -> None:
     """Measure, taking turns so that a slow moment of the machine meets all alike."""
     with tempfile.TemporaryDirectory() as folder:
         for quantization in list(QUANTIZATIONS)[:n_files]:
@@ -45,9 +35,9 @@ def main(n_files: int, runs: int, json_path: str | None) -> None:
         seconds: dict[str, list[float]] = {"python -c pass": [], "qwq list, first time": [], "qwq list": []}
         for run in range(runs):
             environment = {**os.environ, "QWQ_MODELS": folder, "QWQ_DATA": f"{folder}/data/{run}", "HOME": folder, "HF_HOME": folder}
-            seconds["python -c pass"].append(whole_run_seconds([sys.executable, "-c", "pass"], environment))
+            seconds["python -c pass"].append(seconds_of(sys.executable, "-c", "pass", environment=environment))
             for name in ("qwq list, first time", "qwq list"):
-                seconds[name].append(whole_run_seconds([QWQ, "list"], environment))
+                seconds[name].append(seconds_of(QWQ, "list", environment=environment))
     table = Table(f"seconds with {n_files} files of {card.NAME} in the store, {runs} runs each", ["what", "least", "median", "most"])
     for name, values in seconds.items():
         table.add(name, min(values), statistics.median(values), max(values))

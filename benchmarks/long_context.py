@@ -1,7 +1,7 @@
 """YaRN on demand against transformers with the same rope_scaling, at positions up to four times qwq-nano's native length.
 
     pip install '.[test,reference]'
-    python -m benchmarks.long_context [--texts 20] [--json-dir DIR] [--plot docs/long_context.svg]
+    python -m benchmarks.long_context [--texts 20] [--json FILE] [--plot docs/long_context.svg]
 
 Logits in float32 on both sides, native and YaRN. Then the loss of the next token by position, on documents of the `recall` task, under the
 native scaling, under YaRN, and as we choose by length. And the tokens of short questions with and without YaRN within reach.
@@ -22,17 +22,19 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from benchmarks.logits import log_softmax, logits_of
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.asking import Reach
-from qwq_local.backend import BatchToken, Rope
+from qwq_local.backend import Rope
 from qwq_local.llama import LlamaBackend
 from qwq_local.loading import context_shape
 from qwq_local.models.store import find
 from qwq_local.runtime import QwQ
+from tests.checkpoints import NANO
 from tests.nano.tasks import draw, recall
 
-CHECKPOINT: Final = Path(__file__).parent.parent / "tests" / "nano" / "checkpoint"
 NATIVE: Final = 512
 FACTOR: Final = 4.0
 ROPES: Final[tuple[Rope, ...]] = ("native", "yarn")
@@ -43,7 +45,7 @@ Logits = NDArray[np.float32]
 
 def reference(rope: Rope) -> Any:  # noqa: ANN401 - a transformers model
     """Transformers in float32, with rope_scaling as QwQ's authors give it, or without."""
-    config = AutoConfig.from_pretrained(CHECKPOINT)
+    config = AutoConfig.from_pretrained(NANO)
     if rope == "yarn":
         scaling = {
             "rope_type": "yarn",
@@ -53,7 +55,7 @@ def reference(rope: Rope) -> Any:  # noqa: ANN401 - a transformers model
         }
         config.rope_parameters = scaling
         config.max_position_embeddings = int(NATIVE * FACTOR)
-    return AutoModelForCausalLM.from_pretrained(CHECKPOINT, config=config, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(NANO, config=config, dtype=torch.float32).eval()
 
 
 def their_logits(model: Any, tokens: Sequence[int]) -> Logits:  # noqa: ANN401 - as above
@@ -63,23 +65,9 @@ def their_logits(model: Any, tokens: Sequence[int]) -> Logits:  # noqa: ANN401 -
     return found
 
 
-def our_logits(backend: LlamaBackend, tokens: Sequence[int]) -> Logits:
-    """The same through our boundary, read in batches."""
-    backend.truncate(0, 0)
-    rows = []
-    for start in range(0, len(tokens), backend.n_batch):
-        piece = tokens[start : start + backend.n_batch]
-        backend.decode([BatchToken(token, start + i, 0, wants_logits=True) for i, token in enumerate(piece)])
-        rows += [backend.logits(i) for i in range(len(piece))]
-    return np.array(rows, dtype=np.float32)
-
-
 def losses(logits: Logits, tokens: Sequence[int]) -> NDArray[np.float64]:
     """-log p of each token after the first, in nats."""
-    rows = logits[:-1].astype(np.float64)
-    rows -= rows.max(1, keepdims=True)
-    rows -= np.log(np.exp(rows).sum(1, keepdims=True))
-    return -rows[np.arange(len(rows)), tokens[1:]]
+    return -log_softmax(logits[:-1])[np.arange(len(tokens) - 1), tokens[1:]]
 
 
 def documents(qwq: QwQ, n_texts: int) -> list[tuple[int, ...]]:
@@ -103,7 +91,7 @@ def compare(path: Path, texts: Sequence[tuple[int, ...]]) -> tuple[Table, dict[R
     for rope in ROPES:
         model = reference(rope)
         backend = LlamaBackend(path, context_shape(find(str(path)), int(NATIVE * FACTOR), "f32"), rope, 0)
-        pairs = [(our_logits(backend, tokens), their_logits(model, tokens)) for tokens in texts]
+        pairs = [(logits_of(backend, tokens), their_logits(model, tokens)) for tokens in texts]
         backend.close()
         for low, high in pairwise(BORDERS):
             differences = [np.abs(ours[low:high] - theirs[low:high]) for ours, theirs in pairs]
@@ -156,18 +144,18 @@ def same_short_answers(path: Path, n_questions: int) -> Table:
 @click.command()
 @click.option("--texts", "n_texts", default=20, show_default=True)
 @click.option("--questions", "n_questions", default=50, show_default=True)
-@click.option("--json-dir", type=click.Path(file_okay=False, path_type=Path))
+@json_option
 @click.option("--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path))
-def main(n_texts: int, n_questions: int, json_dir: Path | None, plot_path: Path | None) -> None:
+def main(n_texts: int, n_questions: int, json_path: Path | None, plot_path: Path | None) -> None:
     """All three tables."""
     with tempfile.TemporaryDirectory() as folder:
-        path = convert(CHECKPOINT, Path(folder), ["F32"], ConversionChoices(name="nano")).files[0].path
+        path = convert(NANO, Path(folder), ["F32"], ConversionChoices(name="nano")).files[0].path
         with QwQ.load(str(path)) as qwq:
             texts = documents(qwq, n_texts)
         table, found = compare(path, texts)
-        table.show(json_dir and json_dir / "long_context_logits.json")
-        loss_table(found).show(json_dir and json_dir / "long_context_loss.json")
-        same_short_answers(path, n_questions).show(json_dir and json_dir / "short_questions.json")
+        table.show(json_path, "logits")
+        loss_table(found).show(json_path, "loss")
+        same_short_answers(path, n_questions).show(json_path, "short_questions")
     if plot_path:
         plot(found, plot_path)
 

@@ -1,6 +1,6 @@
 """Our estimate of memory against llama.cpp's own account, for each device and each kind of buffer.
 
-    python -m benchmarks.memory --lib FOLDER [--like rpc|cuda] [--json FILE] [--record tests/data/memory_rpc.json]
+    python -m benchmarks.memory --rpc FOLDER [--like rpc|cuda] [--json FILE] [--record tests/data/memory_rpc.json]
 
 FOLDER holds the shared libraries of a llama.cpp built with GGML_RPC=ON, and `ggml-rpc-server`. The models are headers without weights,
 save the built-in one, which is loaded for real too. Where no GPU is at hand, `--like cuda` comes nearest to one: it wants a build with
@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 
 from benchmarks.memory_oracle import Bytes, MemoryOracle, rpc_servers
+from benchmarks.options import json_option, rpc_option
 from benchmarks.report import Table
 from qwq_local.gguf import read_header
 from qwq_local.models.store import find
@@ -108,7 +109,7 @@ def run_real(oracle: MemoryOracle, like: str) -> Iterator[Combination]:
 
 def run_probe(oracle: MemoryOracle, folder: Path) -> Iterator[tuple[str, int, int]]:
     """Kind of buffer, bytes that MemoryProbe reads in llama.cpp's log less those of its own account, and these."""
-    from qwq_local.llama import MemoryProbe
+    from tests.memory_probe import MemoryProbe
 
     for shape in SHAPES.values():
         path, shares = folder / f"{shape.name}.gguf", (1.0, 2.0, 3.0)
@@ -142,15 +143,15 @@ def add_combinations(table: Table, name: str, combinations: Sequence[Combination
 
 
 @click.command()
-@click.option("--lib", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@rpc_option
 @click.option("--like", type=click.Choice(["rpc", "cuda"]), default="rpc", show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
+@json_option
 @click.option("--record", "record_path", type=click.Path(dir_okay=False, path_type=Path))
-def main(folder: Path, like: str, json_path: str | None, record_path: Path | None) -> None:
+def main(rpc: Path, like: str, json_path: Path | None, record_path: Path | None) -> None:
     """Go through the grid with none, one, two and three GPUs."""
     started_at = time.perf_counter()
-    with rpc_servers(folder / "ggml-rpc-server", 3) as servers, tempfile.TemporaryDirectory() as ghosts:
-        oracle = MemoryOracle(folder, servers)
+    with rpc_servers(rpc / "ggml-rpc-server", 3) as servers, tempfile.TemporaryDirectory() as ghosts:
+        oracle = MemoryOracle(rpc, servers)
         # Changed as it is then, the RPC backend asks for an alignment that its servers do not give to weights.
         found = [*run_grid(oracle, like, Path(ghosts)), *(run_real(oracle, like) if like == "rpc" else ())]
         probed = list(run_probe(oracle, Path(ghosts))) if like == "rpc" else []

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from benchmarks.peers import free_port
 from qwq_local.plan.memory import ContextWish
 from qwq_local.quants import CACHE_TYPES
 
@@ -173,7 +174,7 @@ def _nodes(address: int) -> Iterator[Any]:
 @contextmanager
 def rpc_servers(program: Path, n_servers: int) -> Iterator[list[str]]:
     """That many servers on free ports of this machine, ended afterwards; yields their addresses."""
-    ports = [_free_port() for _ in range(n_servers)]
+    ports = [free_port() for _ in range(n_servers)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     running = [subprocess.Popen([str(program), "-H", "127.0.0.1", "-p", str(port), "-t", "1"], **quiet) for port in ports]  # type: ignore[call-overload]
     try:
@@ -184,13 +185,6 @@ def rpc_servers(program: Path, n_servers: int) -> Iterator[list[str]]:
         for server in running:
             server.terminate()
             server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await(port: int) -> None:

@@ -27,8 +27,10 @@ from typing import Final
 
 import click
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 
+NEEDS: Final = ("mutmut",)
 ROOT: Final = Path(__file__).parent.parent
 TESTS: Final = {
     "qwq_local/plan/memory.py": ("memory",),
@@ -126,8 +128,8 @@ def changed_lines(folder: Path, mutant: str) -> str:
 
 @click.command()
 @click.argument("modules", nargs=-1, metavar="[MODULE ...]")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(modules: tuple[str, ...], json_path: str | None) -> None:
+@json_option
+def main(modules: tuple[str, ...], json_path: Path | None) -> None:
     """Change MODULEs in every way that mutmut knows, by default all."""
     table = Table("mutants", ["module", "mutants", "noticed", "unnoticed", "noticed, %"])
     for module in modules or TESTS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from qwq_convert.config import ModelConfig
@@ -36,34 +35,29 @@ class OracleError(Exception):
     """One of the tools refused or failed."""
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """Where llama.cpp's source and tools are, and a Python that has what convert_hf_to_gguf.py needs."""
-
-    source: Path
-    tools: Path
-    python: str
-
-    def convert(self, checkpoint: Path, out_type: str, out: Path, name: str) -> Path:
-        """Run convert_hf_to_gguf.py; returns `out`."""
-        options = ["--outtype", out_type.lower(), "--outfile", str(out), "--model-name", name]
-        _run(self.python, "-c", RUN_ORIGINAL, self.source, checkpoint, *options)
-        return out
-
-    def quantize(self, source: Path, quantization: str, out: Path, n_threads: int, options: Sequence[object] = ()) -> Path:
-        """Run llama-quantize; returns `out`."""
-        _run(self.tools / "llama-quantize", *options, source, out, quantization, n_threads)
-        return out
-
-    def types(self, source: Path, quantization: str, options: Sequence[object] = ()) -> tuple[dict[str, TensorType], float]:
-        """The type that llama-quantize would give to each tensor, and the size of all of them in MiB, from its dry run."""
-        said = _run(self.tools / "llama-quantize", "--dry-run", *options, source, quantization)
-        size = re.search(r"quant size += +([\d.]+) MiB", said)
-        assert size, "a dry run tells the size"
-        return {name: _TYPES_BY_NAME[(new or old).upper()] for name, old, new in _DRY_RUN_LINE.findall(said)}, float(size[1])
+def original_command(llama_cpp: Path, python: str, checkpoint: Path, out: Path, out_type: str, name: str) -> Sequence[object]:
+    """What makes `out` with convert_hf_to_gguf.py of the source tree `llama_cpp`, by a Python that has what that needs."""
+    options = ("--outtype", out_type.lower(), "--outfile", out, "--model-name", name)
+    return python, "-c", RUN_ORIGINAL, llama_cpp, checkpoint, *options
 
 
-def _run(*command: object) -> str:
+def quantize_command(
+    tools: Path, source: Path, out: Path, quantization: str, n_threads: int = 1, options: Sequence[object] = ()
+) -> Sequence[object]:
+    """What makes `out` with the llama-quantize in the folder `tools`."""
+    return tools / "llama-quantize", *options, source, out, quantization, n_threads
+
+
+def chosen_types(tools: Path, source: Path, quantization: str, options: Sequence[object] = ()) -> tuple[dict[str, TensorType], float]:
+    """The type that llama-quantize would give to each tensor, and the size of all of them in MiB, from its dry run."""
+    said = run(tools / "llama-quantize", "--dry-run", *options, source, quantization)
+    size = re.search(r"quant size += +([\d.]+) MiB", said)
+    assert size, "a dry run tells the size"
+    return {name: _TYPES_BY_NAME[(new or old).upper()] for name, old, new in _DRY_RUN_LINE.findall(said)}, float(size[1])
+
+
+def run(*command: object) -> str:
+    """What it says; raises OracleError where it fails."""
     done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
     if done.returncode:
         raise OracleError(f"{command[0]} failed: {(done.stdout + done.stderr)[-2000:]}")

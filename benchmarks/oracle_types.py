@@ -1,9 +1,8 @@
 """The type of each tensor and the size of each quantization against llama-quantize's dry run, for whole models without their weights.
 
-    python -m benchmarks.oracle_types LLAMA_CPP TOOLS [--facts tests/data/oracle_types.json] [--json FILE]
+    python -m benchmarks.oracle_types --tools TOOLS [--facts tests/data/oracle_types.json] [--json FILE]
 
-LLAMA_CPP is llama.cpp's source tree, TOOLS the folder of its programs. `--facts` writes what the dry runs said, for the tests. Exits with 1
-where a type differs.
+TOOLS is the folder of llama.cpp's programs. `--facts` writes what the dry runs said, for the tests. Exits with 1 where a type differs.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from typing import TypeAlias
 import click
 import numpy as np
 
-from benchmarks.oracle import Oracle, write_without_weights
+from benchmarks.options import json_option, tools_option
+from benchmarks.oracle import chosen_types, write_without_weights
 from benchmarks.report import Table
 from qwq_convert.config import ModelConfig
 from qwq_convert.imatrix import Dataset, write_importance
@@ -51,8 +51,8 @@ def total_bytes(types: Mapping[str, TensorType], config: ModelConfig) -> int:
 class Comparison:
     """One model under both choosers, in each way of running them."""
 
-    def __init__(self, oracle: Oracle, folder: Path) -> None:
-        self._oracle = oracle
+    def __init__(self, tools: Path, folder: Path) -> None:
+        self._tools = tools
         self._folder = folder
         self._imatrix = folder / "imatrix.gguf"
         write_empty_importance(self._imatrix)
@@ -73,7 +73,7 @@ class Comparison:
             overrides = [(re.compile(pattern), chosen) for pattern, chosen in OVERRIDES] if way == "overrides" else []
             n_tensors = n_equal = n_sizes_equal = 0
             for name in QUANTIZATIONS:
-                theirs, their_mib = self._oracle.types(path, name, options)
+                theirs, their_mib = chosen_types(self._tools, path, name, options)
                 ours = our_types(name, config, has_imatrix=way == "imatrix", overrides=overrides)
                 n_tensors += len(ours)
                 n_equal += sum(theirs.get(tensor) == chosen for tensor, chosen in ours.items())
@@ -108,14 +108,13 @@ def dump(facts: Facts) -> str:
 
 
 @click.command()
-@click.argument("llama_cpp", type=click.Path(exists=True, path_type=Path))
-@click.argument("tools", type=click.Path(exists=True, path_type=Path))
+@tools_option
 @click.option("--facts", type=click.Path(path_type=Path), help="Write what the oracle said, for the tests.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-def main(llama_cpp: Path, tools: Path, facts: Path | None, json_path: Path | None) -> None:
+@json_option
+def main(tools: Path, facts: Path | None, json_path: Path | None) -> None:
     """Compare for every model of tests/shapes.py."""
     with tempfile.TemporaryDirectory() as folder:
-        comparison = Comparison(Oracle(llama_cpp, tools, sys.executable), Path(folder))
+        comparison = Comparison(tools, Path(folder))
         for model, config in CONFIGS.items():
             comparison.add(model, config)
     sizes().show()

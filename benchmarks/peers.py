@@ -65,10 +65,29 @@ class Peer:
 
 
 @contextmanager
-def llama_server(program: Path, model: Path, n_parallel: int, n_ctx: int, *options: object) -> Iterator[Peer]:
-    """llama.cpp's server with a unified KV cache of `n_ctx` tokens for `n_parallel` requests; extra buffers off, as `options` may say."""
-    flags = ["-np", n_parallel, "-c", n_ctx, "-t", 2, "-tb", 2, "-b", 512, "-ub", 512, "-fa", "on", "--kv-unified", "--no-webui", *options]
-    with _running([program, "-m", model, *flags], "/health") as url:
+def llama_server(tools: Path, model: Path, n_parallel: int, n_ctx: int, *options: object) -> Iterator[Peer]:
+    """The llama-server in `tools`: a unified KV cache of `n_ctx` tokens for `n_parallel` requests, no extra buffers."""
+    flags = [
+        "-np",
+        n_parallel,
+        "-c",
+        n_ctx,
+        "-t",
+        2,
+        "-tb",
+        2,
+        "-b",
+        512,
+        "-ub",
+        512,
+        "-fa",
+        "on",
+        "--kv-unified",
+        "--no-repack",
+        "--no-webui",
+        *options,
+    ]
+    with _running([tools / "llama-server", "-m", model, *flags], "/health") as url:
         yield Peer(url, "/completion")
 
 
@@ -82,7 +101,7 @@ def python_server(model: Path, n_ctx: int) -> Iterator[Peer]:
 
 @contextmanager
 def _running(command: Sequence[object], health: str) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     with subprocess.Popen(
         [*map(str, command), "--host", "127.0.0.1", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
@@ -107,7 +126,8 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
     raise RuntimeError(f"{url} does not answer")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on just now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

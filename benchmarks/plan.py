@@ -1,4 +1,7 @@
-"""What the plan chooses on machines that people have: python -m benchmarks.plan [--json FILE]."""
+"""What the plan chooses on machines that people have.
+
+python -m benchmarks.plan [--json FILE]
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Final
 
 import click
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_local.machine.machine import Machine, described
 from qwq_local.offers import offer_to_pull
@@ -47,7 +51,7 @@ def row(name: str, plan: Plan, seconds: float) -> tuple[str | float, ...]:
 
 
 @click.command()
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
 def main(json_path: Path | None) -> None:
     """Plan for each, and print the table."""
     offers = [offer_to_pull(quantization) for quantization in OFFERED]

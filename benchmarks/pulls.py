@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -19,10 +18,11 @@ from pathlib import Path
 
 import click
 
+from benchmarks.commands import QWQ
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from tests.hub_server import HubServer, random_fault, serve, sha256
 
-QWQ = str(Path(sys.executable).with_name("qwq"))
 REPOSITORY = "Qwen/QwQ-32B-GGUF"
 FILE = "QwQ-32B-Q4_K_M.gguf"
 KILLED_SHARE = 0.15
@@ -93,8 +93,8 @@ def figures(trial: Trial, hub: HubServer) -> Mapping[str, float]:
 @click.option("--pulls", "n_pulls", default=100, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--megabytes", default=16, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(n_pulls: int, seed: int, megabytes: int, json_path: str | None) -> None:
+@json_option
+def main(n_pulls: int, seed: int, megabytes: int, json_path: Path | None) -> None:
     """Pull, and count the ends."""
     source = random.Random(seed)
     content = random.Random(seed + 1).randbytes(megabytes * 10**6 + 1)

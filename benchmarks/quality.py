@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.grading import is_right
+from benchmarks.logits import log_softmax, logits_of
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_convert.pipeline import ConversionChoices, convert
-from qwq_local.backend import BatchToken
 from qwq_local.llama import LlamaBackend
 from qwq_local.loading import context_shape
 from qwq_local.models.store import find
 from qwq_local.quants import QUANTIZATIONS
 from qwq_local.runtime import QwQ
+from tests.checkpoints import NANO
 from tests.nano.tasks import Problem, draw
 
-ROOT = Path(__file__).parent.parent
-CHECKPOINT = ROOT / "tests" / "nano" / "checkpoint"
-IMATRIX = ROOT / "tests" / "data" / "imatrix" / "nano.gguf"
+IMATRIX = NANO.parent.parent / "data" / "imatrix" / "nano.gguf"
 N_TEXTS = 40
 TASKS_LEARNED = ("addition", "choice", "compare", "letters", "tool")
 
@@ -49,15 +50,8 @@ class Result:
 def log_probabilities(path: Path, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
     """For every text, the logarithm of the probability of each next token after each of its tokens."""
     backend = LlamaBackend(path, context_shape(find(str(path))), "native", 0)
-    rows = []
-    for tokens in texts:
-        backend.truncate(0, 0)
-        backend.decode([BatchToken(token, i, 0, wants_logits=True) for i, token in enumerate(tokens)])
-        logits = np.array([backend.logits(i) for i in range(len(tokens))], dtype=np.float64)
-        top = logits.max(1, keepdims=True)
-        rows.append(logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True)))
-    backend.close()
-    return rows
+    with closing(backend):
+        return [log_softmax(logits_of(backend, tokens)) for tokens in texts]
 
 
 def divergence(base: Sequence[NDArray[np.float64]], other: Sequence[NDArray[np.float64]]) -> float:
@@ -96,7 +90,7 @@ def drawn(count: int, seed: int) -> list[Problem]:
 
 def measure(folder: Path, n_problems: int) -> list[Result]:
     """Every quantization, the largest first."""
-    report = convert(CHECKPOINT, folder, list(QUANTIZATIONS), ConversionChoices(name="nano", imatrix=IMATRIX))
+    report = convert(NANO, folder, list(QUANTIZATIONS), ConversionChoices(name="nano", imatrix=IMATRIX))
     paths = {made.quantization: made.path for made in report.files}
     texts, problems = texts_of(paths["BF16"], drawn(N_TEXTS, 1)), drawn(n_problems, 2)
     base = log_probabilities(paths["BF16"], texts)
@@ -143,9 +137,9 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
 @click.command()
 @click.option("--problems", "n_problems", default=150, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
+@json_option
 @click.option("--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path))
-def main(n_problems: int, json_path: str | None, plot_path: Path | None) -> None:
+def main(n_problems: int, json_path: Path | None, plot_path: Path | None) -> None:
     """Measure all quantizations."""
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder), n_problems)

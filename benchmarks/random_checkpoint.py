@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from qwq_convert.config import parse_config
 from qwq_convert.mapping import expected_tensors
+from tests.checkpoints import NANO
 
-NANO = Path(__file__).parent.parent / "tests" / "nano" / "checkpoint"
 STANDARD_DEVIATION = 0.02
 PIECE = 2**22
 Dtype = Literal["BF16", "F16"]

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import click
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from benchmarks.synthetic import write_model
 from qwq_local import QwQ
@@ -165,7 +166,7 @@ def measure(shape: ModelShape, quantization: str, folder: Path, n_tokens: int, j
 @click.option("--layers", "n_layers", default=QWQ_32B.n_layers, show_default=True)
 @click.option("--tokens", "n_tokens", default=8, show_default=True, help="Tokens to answer with.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the file is made, and kept. [default: a new one, deleted]")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
 @click.option("--child", type=click.Path(exists=True, path_type=Path), hidden=True)
 def main(quantization: str | None, n_layers: int, n_tokens: int, folder: Path | None, json_path: Path | None, child: Path | None) -> None:
     """See above."""

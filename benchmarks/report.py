@@ -23,8 +23,8 @@ class Table:
             raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
         self.rows.append(list(cells))
 
-    def show(self, json_path: str | Path | None = None) -> None:
-        """Print it in Markdown, and write it as JSON where a path is given."""
+    def show(self, json_path: Path | None = None, part: str = "") -> None:
+        """Print it in Markdown, and write it as JSON where a path is given; of several tables, `part` tells the files' names apart."""
         print(f"\n{self.title} ({datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores)\n")
         print("| " + " | ".join(self.columns) + " |")
         print("|" + "---|" * len(self.columns))
@@ -37,4 +37,5 @@ class Table:
                 "machine": {"arch": platform.machine(), "cores": os.cpu_count()},
                 "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
             }
-            Path(json_path).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            path = json_path.with_stem(f"{json_path.stem}-{part}") if part else json_path
+            path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.options import json_option
 from benchmarks.random_checkpoint import write_checkpoint
 from benchmarks.report import Table
 
@@ -75,7 +76,7 @@ def killed_and_resumed(source: Path, out: Path, moments: Sequence[float]) -> tup
 @click.option("--kills", default=20, show_default=True, help="How many runs are killed, each once.")
 @click.option("--again", default=6, show_default=True, help="How often one more run is killed before it may end.")
 @click.option("--seed", default=5, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here too.")
+@json_option
 def main(kills: int, again: int, seed: int, json_path: Path | None) -> None:
     """Kill and compare."""
     rng = random.Random(seed)

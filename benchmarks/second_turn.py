@@ -1,6 +1,6 @@
 """The wait for the second turn of a long chat: ours against llama.cpp's server, and after a restart, in one run.
 
-    python -m benchmarks.second_turn LLAMA_SERVER [--shape 0.5B] [--quant F16] [--prompt 4000] [--rounds 3] [--json FILE]
+    python -m benchmarks.second_turn --tools TOOLS [--shape 0.5B] [--quant F16] [--prompt 4000] [--rounds 3] [--json FILE]
 
 The first turn's prompt has --prompt tokens; it is answered with a thought and an answer. The second turn sends the history as QwQ's
 authors say, without the thought, and a new question: what llama.cpp's server has read of the answer stands behind the thought, and is of
@@ -21,10 +21,10 @@ from typing import Final
 
 import click
 
+from benchmarks.options import json_option, tools_option
 from benchmarks.peers import Peer, llama_server
 from benchmarks.report import Table
-from benchmarks.synthetic import write_model
-from benchmarks.throughput import SHAPES
+from benchmarks.synthetic import SHAPES, write_model
 from qwq_local.engine import Engine, EngineSettings, PrefixShelf, Request
 from qwq_local.llama import ContextShape, LlamaBackend
 from qwq_local.worker import Worker
@@ -104,13 +104,13 @@ def measure_theirs(
 
 
 @click.command()
-@click.argument("server", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@tools_option
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="0.5B", show_default=True)
 @click.option("--quant", "quantization", default="F16", show_default=True)
 @click.option("--prompt", "n_prompt", default=4000, show_default=True, help="Tokens of the first turn.")
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(*, server: Path, shape: str, quantization: str, n_prompt: int, rounds: int, json_path: str | None) -> None:
+@json_option
+def main(*, tools: Path, shape: str, quantization: str, n_prompt: int, rounds: int, json_path: Path | None) -> None:
     """Measure both."""
     rng = random.Random(5)
     chats = [new_chat(rng, n_prompt) for _ in range(rounds)]
@@ -119,7 +119,7 @@ def main(*, server: Path, shape: str, quantization: str, n_prompt: int, rounds: 
         path = folder / f"{shape}-{quantization}.gguf"
         write_model(path, SHAPES[shape], quantization)
         ours = measure_ours(path, chats, PrefixShelf(folder / "shelf", 2**32))
-        theirs = measure_theirs(lambda: llama_server(server, path, 1, N_CTX, "--no-repack", "--slot-save-path", folder), chats)
+        theirs = measure_theirs(lambda: llama_server(tools, path, 1, N_CTX, "--slot-save-path", folder), chats)
     title = f"seconds to the first token of the second turn, {shape} {quantization}, first turn {n_prompt} + {N_THOUGHT + N_ANSWER} tokens"
     table = Table(title, ["when", "ours", "llama-server", "ours / llama-server"])
     for when, our, their in (

@@ -22,6 +22,7 @@ from typing import Final
 
 import click
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from benchmarks.synthetic import write_model
 from qwq_local import QwQ
@@ -95,7 +96,7 @@ def show(rows: Sequence[tuple[str, float, float, float]], json_path: Path | None
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the models are made, and kept. [default: a new one, deleted]")
 @click.option("--quant", "quantization", default="Q4_K_M", show_default=True)
 @click.option("--rounds", default=3, show_default=True, help="Answers from each model.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
 def main(folder: Path | None, quantization: str, rounds: int, json_path: Path | None) -> None:
     """Make the models, predict, measure."""
     with tempfile.TemporaryDirectory() as temporary:

@@ -16,23 +16,17 @@ from pathlib import Path
 
 import click
 
+from benchmarks.commands import QWQ, seconds_of
+from benchmarks.options import json_option
 from benchmarks.report import Table
 
-QWQ = str(Path(sys.executable).with_name("qwq"))
 QUESTION = "What is 47 + 85?"
 
 
-def whole_run_seconds(*command: str) -> float:
-    """From start to end."""
-    started_at = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - started_at
-
-
-def first_output_seconds(*command: str) -> float:
+def first_output_seconds(*command: object) -> float:
     """From start to the first byte of the thinking, on stderr."""
     started_at = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0) as process:
+    with subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0) as process:
         assert process.stderr is not None, "it was asked for"
         if not process.stderr.read(1):
             raise RuntimeError(f"{command} printed nothing")
@@ -43,14 +37,14 @@ def first_output_seconds(*command: str) -> float:
 
 @click.command()
 @click.option("--runs", default=21, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(runs: int, json_path: str | None) -> None:
+@json_option
+def main(runs: int, json_path: Path | None) -> None:
     """Measure, taking turns so that a slow moment of the machine meets all alike."""
     measures: dict[str, Callable[[], float]] = {
-        "python -c pass": lambda: whole_run_seconds(sys.executable, "-c", "pass"),
-        "qwq --help": lambda: whole_run_seconds(QWQ, "--help"),
+        "python -c pass": lambda: seconds_of(sys.executable, "-c", "pass"),
+        "qwq --help": lambda: seconds_of(QWQ, "--help"),
         "qwq ask -m demo: first token": lambda: first_output_seconds(QWQ, "ask", "-m", "demo", QUESTION),
-        "qwq ask -m demo: whole answer": lambda: whole_run_seconds(QWQ, "ask", "-m", "demo", QUESTION),
+        "qwq ask -m demo: whole answer": lambda: seconds_of(QWQ, "ask", "-m", "demo", QUESTION),
     }
     seconds: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(runs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from qwq_local.llama import quantize_rows
 from qwq_local.models.inventory import demo_model
 from qwq_local.plan.shape import ModelShape
 from qwq_local.quants import F32, TensorType, choose_types, find_quantization, tensor_bytes
-from tests.ghosts import shape_metadata
+from tests.ghosts import QWEN_0_5B, QWEN_1_5B, shape_metadata
 
 SAMPLE_ROWS = 32
+SHAPES: Final = {"0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
 
 
 def metadata(shape: ModelShape) -> list[KeyValue]:

@@ -1,9 +1,9 @@
 """Tokens a second with many requests at once: ours, llama.cpp's server, and llama-cpp-python's, in turn, in one run.
 
-    python -m benchmarks.throughput LLAMA_SERVER [--shape 0.5B|1.5B] [--quant F16] [--rounds 3] [--json FILE]
+    python -m benchmarks.throughput --tools TOOLS [--shape 0.5B|1.5B] [--quant F16] [--rounds 3] [--json FILE]
 
-LLAMA_SERVER is built from the llama.cpp inside llama-cpp-python; it gets the same flags as ours. The models have random weights, since
-only speed is looked at. `--no-python-server` leaves out llama-cpp-python's, which has one sequence (and takes longest).
+TOOLS has llama-server, built from the llama.cpp inside llama-cpp-python; it gets the same flags as ours. The models have random weights,
+since only speed is looked at. `--no-python-server` leaves out llama-cpp-python's, which has one sequence (and takes longest).
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from typing import Final
 
 import click
 
+from benchmarks.options import json_option, tools_option
 from benchmarks.peers import llama_server, python_server
 from benchmarks.report import Table
-from benchmarks.synthetic import write_model
+from benchmarks.synthetic import SHAPES, write_model
 from qwq_local.engine import Finished, Request
 from qwq_local.llama import ContextShape, LlamaBackend
 from qwq_local.worker import Worker
-from tests.ghosts import QWEN_0_5B, QWEN_1_5B
 
 WIDTHS: Final = (1, 2, 4, 8, 16)
 N_PROMPT, N_TOKENS, N_CTX = 64, 64, 4096
-SHAPES: Final = {"0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
 
 System = Callable[[Sequence[Sequence[int]], int], float]
 
@@ -53,20 +52,20 @@ def new_prompts(rng: random.Random, width: int) -> list[list[int]]:
 
 
 @click.command()
-@click.argument("server", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@tools_option
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="0.5B", show_default=True)
 @click.option("--quant", "quantization", default="F16", show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--python-server/--no-python-server", "python_server_too", default=True, show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False))
-def main(*, server: Path, shape: str, quantization: str, rounds: int, python_server_too: bool, json_path: str | None) -> None:
+@json_option
+def main(*, tools: Path, shape: str, quantization: str, rounds: int, python_server_too: bool, json_path: Path | None) -> None:
     """Measure all widths, the systems in turn."""
     with ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"{shape}-{quantization}.gguf"
         write_model(path, SHAPES[shape], quantization)
         context = ContextShape(N_CTX, 512, max(WIDTHS), 2, "f16", 4.0, N_CTX)
         worker = stack.enter_context(closing(Worker(LlamaBackend(path, context, "native", 0))))
-        theirs = stack.enter_context(llama_server(server, path, max(WIDTHS), N_CTX, "--no-repack"))
+        theirs = stack.enter_context(llama_server(tools, path, max(WIDTHS), N_CTX))
         systems: dict[str, System] = {"ours": partial(ours, worker), "llama-server": theirs.tokens_per_second}
         if python_server_too:
             systems["llama-cpp-python"] = stack.enter_context(python_server(path, N_CTX)).tokens_per_second

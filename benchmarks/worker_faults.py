@@ -1,6 +1,6 @@
 """What becomes of requests when the process that answers them is killed, and of its memory when requests are cancelled.
 
-    python -m benchmarks.worker_faults [--kills 20] [--requests 5000] [--json-dir DIR]
+    python -m benchmarks.worker_faults [--kills 20] [--requests 5000] [--json FILE]
 
 On the demo model. Each kill meets three requests, of which one is being answered; "failed" counts how many of them ended in exactly one
 error. The next answer has the same seed as one before, and is right where it has the same text.
@@ -21,6 +21,7 @@ from typing import Final
 import click
 import psutil
 
+from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_local import QwQ
 from qwq_local.engine import Answering, Failed, Finished, Request, Thinking
@@ -116,13 +117,11 @@ def memory(n_requests: int) -> Table:
 @click.command()
 @click.option("--kills", "n_kills", default=20, show_default=True)
 @click.option("--requests", "n_requests", default=5000, show_default=True)
-@click.option("--json-dir", type=click.Path(file_okay=False, path_type=Path), help="Write both tables into this folder.")
-def main(n_kills: int, n_requests: int, json_dir: Path | None) -> None:
+@json_option
+def main(n_kills: int, n_requests: int, json_path: Path | None) -> None:
     """Kill, then cancel."""
-    if json_dir:
-        json_dir.mkdir(parents=True, exist_ok=True)
-    kills(n_kills).show(json_dir and json_dir / "worker-kills.json")
-    memory(n_requests).show(json_dir and json_dir / "worker-memory.json")
+    kills(n_kills).show(json_path, "kills")
+    memory(n_requests).show(json_path, "memory")
 
 
 if __name__ == "__main__":

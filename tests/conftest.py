@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
+import logging
 import os
 import signal
 import socket
 import struct
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -17,6 +20,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qwq_local.runtime import QwQ
+from qwq_local.server import logs
+from tests.programs import Qwq
 from tests.serving import Endpoint, running
 from tests.terminals import Terminal
 
@@ -113,6 +118,25 @@ def endpoint() -> Iterator[Endpoint]:
     """A server of the built-in model, started once for all tests."""
     with running() as found:
         yield found
+
+
+@pytest.fixture
+def qwq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Qwq:
+    return Qwq(monkeypatch, capsys)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
+    """What servers log, as `qwq serve` writes it; its parameter is the format."""
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    loggers = [logging.getLogger(name) for name in ("qwq", "qwq_local", "uvicorn.error")]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    logs.set_up(getattr(request, "param", "text"))
+    yield written
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -55,8 +56,10 @@ def _status(endpoint: Endpoint, parts: Iterator[bytes] | list[bytes], patience_s
         try:
             for part in parts:
                 connection.sendall(part)
+                if select.select([connection], [], [], 0)[0]:
+                    break  # it has heard enough: the answer tells why
         except OSError:
-            pass  # it has heard enough: the answer tells why
+            pass  # likewise
         try:
             answer = connection.recv(4096)
         except ConnectionResetError:

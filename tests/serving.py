@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from qwq_local.server.addresses import allowed_hosts
 from qwq_local.server.desk import Health, Load
 from qwq_local.server.run import serve
 from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 60.0
 TRUST = ssl.create_default_context()
@@ -52,6 +54,12 @@ class _Onlooker:
 
     def is_ready(self, address: str, health: Health) -> None:  # noqa: ARG002 - the protocol's
         self.ready.set()
+
+
+def log_up_to(log: io.StringIO, request: str) -> list[str]:
+    """The lines of a request, of which the last is written a moment after it was answered."""
+    wait_until(lambda: request in log.getvalue())
+    return [line for line in log.getvalue().splitlines() if request in line]
 
 
 def load_here(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:

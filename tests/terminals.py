@@ -1,31 +1,13 @@
-"""The command line: how it is started, on a terminal of its own too, and how it has ended."""
+"""Programs on terminals of their own."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Final, NamedTuple
 
-import pytest
-
-WAIT_SECONDS: Final = 100
-PROGRAM: Final = (sys.executable, "-m", "qwq_local.cli")
-SERVER: Final = shlex.join([sys.executable, str(Path(__file__).with_name("tool_server.py"))])
-"""A server of tools, as --mcp wants it."""
-posix = pytest.mark.skipif(os.name != "posix", reason="terminals are made with POSIX calls")
-
-
-class Ended(NamedTuple):
-    """What a command came to."""
-
-    code: int
-    out: str
-    err: str
+from tests.programs import WAIT_SECONDS
 
 
 class Terminal:

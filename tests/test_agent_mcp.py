@@ -24,12 +24,12 @@ from qwq_local.agent import ServerSpec, ToolResult, open_mcp, read_servers
 from qwq_local.agent.mcp import McpToolbox
 from qwq_local.errors import ToolServerError
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
+from tests.programs import posix
 from tests.waiting import soon, wait_until
 
 SERVER = str(Path(__file__).with_name("tool_server.py"))
 TASKS = shlex.join([sys.executable, SERVER])
 TROUBLE = shlex.join([sys.executable, SERVER, "trouble"])
-posix = pytest.mark.skipif(os.name != "posix", reason="the servers are written for a shell")
 
 
 def toolbox(*given: str, **seconds: float) -> McpToolbox:
@@ -348,9 +348,11 @@ class Page(BaseHTTPRequestHandler):
 def web() -> Iterator[str]:
     Page.headers_seen = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever).start()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize(("path", "told"), [("/missing", "Not Found"), ("/html", "text/html"), ("/json", "JSON")])
@@ -387,12 +389,12 @@ def test_a_server_is_gone_once_its_toolbox_is_closed_and_closing_again_does_noth
     box = toolbox(TASKS)
     box.close()
     box.close()
-    assert threading.active_count() == n_threads
+    assert threading.active_count() <= n_threads
 
 
 @posix
 @pytest.mark.slow
-def test_a_call_that_is_interrupted_ends_at_once_and_its_server_with_it() -> None:
+def test_a_call_that_is_interrupted_ends_and_its_server_with_it() -> None:
     code = f"""
 from qwq_local.agent import open_mcp
 with open_mcp([{TROUBLE!r}]) as box:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 import time
@@ -17,18 +16,17 @@ from qwq_local.cli.conversation import Conversation
 from qwq_local.cli.terminal import DIM
 from qwq_local.errors import ContextLengthError
 from qwq_local.prompt import Message
-from tests.terminals import PROGRAM, SERVER, Ended, Terminal, posix
+from tests.programs import PROGRAM, SERVER, Ended, Qwq, posix
+from tests.terminals import Terminal
 
 
 @pytest.fixture
-def chat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def chat(qwq: Qwq) -> Callable[..., Ended]:
     """`qwq chat` with the demo model in this process, with lines from a pipe."""
 
     def run(lines: str | bytes, *arguments: str) -> Ended:
         data = lines.encode() if isinstance(lines, str) else lines
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-        code = _run(["chat", "-m", "demo", "--seed", "1", *arguments])
-        return Ended(code, *capsys.readouterr())
+        return qwq("chat", "-m", "demo", "--seed", "1", *arguments, stdin=data)
 
     return run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 from http import HTTPStatus
@@ -17,13 +16,9 @@ from qwq_local.cli.transfer import TransferBar
 from qwq_local.gguf import read_header
 from tests.checkpoints import NANO, copy_nano, make_odd, put_weight
 from tests.fake_hub import COMMIT, serve
+from tests.programs import program
 
 IMATRIX = Path(__file__).parent / "data" / "imatrix" / "nano.gguf"
-
-
-def qwq(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "qwq_local.cli", "convert", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -164,10 +159,10 @@ def test_a_disk_that_fills_up_leaves_what_the_next_run_goes_on_with(tmp_path: Pa
     assert "nano-F32.gguf.part cannot be written: File too large" in done.stderr
     assert "the same command goes on" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["nano-F32.gguf.part", "nano.journal.part"]
-    done = qwq(*arguments)
-    assert done.returncode == 0
-    assert "of them by a former run" in done.stdout
-    qwq(*arguments[:2], str(tmp_path / "fresh"), *arguments[3:])
+    went_on = program("convert", *arguments)
+    assert went_on.code == 0
+    assert "of them by a former run" in went_on.out
+    program("convert", *arguments[:2], str(tmp_path / "fresh"), *arguments[3:])
     assert (tmp_path / "out" / "nano-F32.gguf").read_bytes() == (tmp_path / "fresh" / "nano-F32.gguf").read_bytes()
 
 
@@ -193,15 +188,15 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_repository_is_downloaded_pinned_and_named(tmp_path: Path) -> None:
     with serve(NANO) as hub:
         online = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache")}
-        done = qwq("someone/nano", "--out", tmp_path / "out", "--quant", "F16", **online)
-        assert (done.returncode, done.stderr) == (0, "")
+        done = program("convert", "someone/nano", "--out", tmp_path / "out", "--quant", "F16", **online)
+        assert (done.code, done.err) == (0, "")
         header = read_header(tmp_path / "out" / "nano-F16.gguf")
         assert header.text("qwq_local.source.revision") == COMMIT
         assert header.text("general.name") == "nano"
         assert not [path for path in hub.asked if path.endswith(("vocab.json", "merges.txt"))]
         n_asked = len(hub.asked)
-        done = qwq("someone/nano", "--out", tmp_path / "again", "--quant", "F16", **{**online, "HF_HUB_OFFLINE": "1"})
-        assert done.returncode == 0
+        done = program("convert", "someone/nano", "--out", tmp_path / "again", "--quant", "F16", **{**online, "HF_HUB_OFFLINE": "1"})
+        assert done.code == 0
         assert len(hub.asked) == n_asked
     assert (tmp_path / "again" / "nano-F16.gguf").read_bytes() == (tmp_path / "out" / "nano-F16.gguf").read_bytes()
 
@@ -217,15 +212,17 @@ def test_a_repository_is_downloaded_pinned_and_named(tmp_path: Path) -> None:
 def test_what_the_hub_refuses_is_told(refusal: HTTPStatus, code: str, message: str, tmp_path: Path) -> None:
     with serve(NANO, refusal, code) as hub:
         environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache")}
-        done = qwq("someone/nano", "--out", tmp_path / "out", "--quant", "F16", **environment)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 2
+        done = program("convert", "someone/nano", "--out", tmp_path / "out", "--quant", "F16", **environment)
+    assert done.code == 1
+    assert message in done.err
+    assert done.err.count("\n") == 2
     assert not (tmp_path / "out").exists()
 
 
 def test_offline_without_a_cache_is_told(tmp_path: Path) -> None:
-    done = qwq("someone/nano", "--out", tmp_path / "out", "--quant", "F16", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "cache"))
-    assert done.returncode == 1
-    assert "not wholly in the hub's cache" in done.stderr
+    done = program(
+        "convert", "someone/nano", "--out", tmp_path / "out", "--quant", "F16", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "cache")
+    )
+    assert done.code == 1
+    assert "not wholly in the hub's cache" in done.err
     assert not (tmp_path / "out").exists()

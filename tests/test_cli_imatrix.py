@@ -8,7 +8,6 @@ import pty
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import gguf
@@ -19,6 +18,7 @@ from qwq_convert.imatrix import read_importance
 from qwq_local.cli import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, _run
 from qwq_local.cli.terminal import duration
 from qwq_local.llama import ActivationCollector
+from tests.programs import PROGRAM, Ended, assert_told
 
 RECORDED = Path(__file__).parent / "data" / "imatrix"
 TEXT = RECORDED / "calibration.txt"
@@ -34,12 +34,7 @@ def names(folder: Path) -> list[str]:
 
 def failed(capsys: pytest.CaptureFixture[str], status: int, message: str) -> None:
     """It said what is wrong and what to do, in two lines."""
-    out, err = capsys.readouterr()
-    error, hint = err.splitlines()
-    assert error.startswith("error: ")
-    assert message in error
-    assert hint.startswith("hint: ")
-    assert (status, out) == (EXIT_ERROR, "")
+    assert_told(Ended(status, *capsys.readouterr()), EXIT_ERROR, message)
 
 
 def test_a_text_becomes_llama_imatrix_s_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +131,7 @@ def test_a_text_whose_name_is_no_utf8_can_be_read(tmp_path: Path) -> None:
 def test_a_terminal_sees_the_progress_and_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text(TEXT.read_text("utf-8") * 60, encoding="utf-8")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "qwq_local.cli", "imatrix", "demo", "long.txt", "--out", "a.gguf"]
+    command = [*PROGRAM, "imatrix", "demo", "long.txt", "--out", "a.gguf"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=theirs) as process:
         os.close(theirs)
         seen = b""

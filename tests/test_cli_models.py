@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,9 @@ from qwq_local.cli import _run, doctor
 from qwq_local.doctor.diagnosis import Trouble
 from qwq_local.models.record import Record, write_record
 from tests.hub_server import COMMIT, Fault, HubServer, serve, sha256
+from tests.programs import PROGRAM
 from tests.shelves import write_model
+from tests.waiting import wait_until
 
 REPOSITORY = "Qwen/QwQ-32B-GGUF"
 
@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[HubServer]:
 
 def pull(server: HubServer, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "qwq_local.cli", "pull", *arguments]
+    command = [*PROGRAM, "pull", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -62,10 +62,7 @@ def test_pull_that_is_interrupted_says_so_and_goes_on_later(shelf: Path, server:
     server.pace_seconds = 0.02
     process = pull(server, "Q4_K_M")
     parts = shelf / ".partial"
-    for _ in range(1000):
-        if any(part.stat().st_size for part in parts.glob("*.part")):
-            break
-        time.sleep(0.01)
+    wait_until(lambda: any(part.stat().st_size for part in parts.glob("*.part")))
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130
@@ -73,7 +70,8 @@ def test_pull_that_is_interrupted_says_so_and_goes_on_later(shelf: Path, server:
     assert "Traceback" not in told
     server.pace_seconds = 0
     process = pull(server, "Q4_K_M")
-    process.communicate()
+    _, told = process.communicate()
+    assert process.returncode == 0, told
     assert (shelf / "QwQ-32B-Q4_K_M.gguf").read_bytes() == bytes(3_000_000)
 
 

@@ -18,8 +18,8 @@ from qwq_local.errors import ConstraintError, DecodeError
 from qwq_local.llama import LlamaBackend, check_constraint
 from qwq_local.llama._constraint import JSON_WHITESPACE, MAX_SOURCE_BYTES
 from qwq_local.settings import Sampling
+from tests.backends import read
 from tests.schemas import Writer, open_writer, random_schema, schema_constraint, validate
-from tests.test_llama import read
 
 COLOUR = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"], "additionalProperties": False}
 

@@ -46,11 +46,6 @@ def test_every_kind_of_device_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
     assert [device.description for device in found[:2]] == ["", "NVIDIA \N{REPLACEMENT CHARACTER}"]
 
 
-def test_buffers_of_gpus_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, [1, 2, 0])
-    assert _devices.devices_by_buffer() == {"buffer 1100": "CUDA0", "buffer 1101": "CUDA1"}
-
-
 def test_no_device_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, [])
     with pytest.raises(LoadError, match="no device") as raised:

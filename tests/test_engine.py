@@ -106,19 +106,23 @@ def backend_for(plans: list[Plan], faults: Mapping[int, Exception] = MappingProx
     return FakeBackend([plan.reply for plan in plans], faults=faults, **shape)
 
 
-def run(backend: FakeBackend, plans: list[Plan], n_faults: int = 0) -> list[list[Event]]:
+def run(
+    backend: FakeBackend, plans: list[Plan], n_faults: int = 0, ahead: Mapping[int, tuple[int, ...]] = MappingProxyType({})
+) -> list[list[Event]]:
     """The events of each plan. Each step with work reads a token at least, so there is a bound to their number.
 
-    After each, the engine's books must agree with what the backend holds.
+    After each, the engine's books must agree with what the backend holds. `ahead` are texts to read ahead, by the step at which they come.
     """
     engine = Engine(backend, EngineSettings(spill_bytes=2000))
     events: list[list[Event]] = [[] for _ in plans]
     ids: dict[int, int] = {}
     steps = sum(len(plan.prompt) + expected(plan, backend.n_ctx).completion_tokens for plan in plans) + n_faults
     steps = 20 * steps + max(plan.comes_at for plan in plans) + 1  # who is set aside is read again
+    steps += sum(map(len, ahead.values()))
     for step in range(steps):
         ids |= {engine.submit(plan.request(seed)): seed for seed, plan in enumerate(plans) if plan.comes_at == step}
         happened: list[JobEvent] = []
+        engine.preread(ahead.get(step, ()), "native")
         for job_id, seed in ids.items():
             if plans[seed].cancelled_at == step:
                 happened += engine.cancel(job_id)
@@ -154,16 +158,19 @@ PLANS = st.lists(
     max_size=8,
 )
 UNDISTURBED = PLANS.map(lambda plans: [replace(plan, cancelled_at=None) for plan in plans])
+AHEAD = st.dictionaries(st.integers(0, 40), st.lists(st.integers(0, 255), min_size=1, max_size=30).map(tuple), max_size=4)
 SHAPES = st.fixed_dictionaries(
     {"n_ctx": st.integers(31, 64), "n_batch": st.integers(1, 20), "n_sequences": st.integers(1, 4), "n_cells": st.integers(64, 140)}
 )
 
 
 @settings(max_examples=1000)
-@given(PLANS, SHAPES, st.sets(st.integers(1, 60), max_size=6))
-def test_every_request_ends_once_with_its_own_answer(plans: list[Plan], shape: Shape, interrupts: set[int]) -> None:
+@given(PLANS, SHAPES, st.sets(st.integers(1, 60), max_size=6), AHEAD)
+def test_every_request_ends_once_with_its_own_answer(
+    plans: list[Plan], shape: Shape, interrupts: set[int], ahead: dict[int, tuple[int, ...]]
+) -> None:
     backend = backend_for(plans, {number: InterruptedDecodeError() for number in interrupts}, **shape)
-    for plan, events in zip(plans, run(backend, plans, len(interrupts)), strict=True):
+    for plan, events in zip(plans, run(backend, plans, len(interrupts), ahead), strict=True):
         assert ends_once(events)
         got, whole = outcome(events), expected(plan, backend.n_ctx)
         if got.reason == "cancelled":

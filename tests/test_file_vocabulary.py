@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from qwq_local.errors import LoadError
 from qwq_local.llama import FileVocabulary, LlamaBackend
 from qwq_local.loading import context_shape
 from qwq_local.models.store import find
+from tests.backends import open_backend
 
 DEMO = find("demo")
 
@@ -42,10 +43,11 @@ def test_it_tokenizes_as_the_loaded_model_does(alone: FileVocabulary, loaded: Ll
     assert alone.tokenize(text) == loaded.vocabulary.tokenize(text)
 
 
-def test_a_file_without_the_chat_markers_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("open_file", [FileVocabulary, lambda path: open_backend(str(path))])
+def test_a_file_without_the_chat_markers_is_refused(open_file: Callable[[Path], object], tmp_path: Path) -> None:
     (tmp_path / "other.gguf").write_bytes(DEMO.path.read_bytes().replace(b"<|im_start|>", b"<|XX_start|>"))
     with pytest.raises(LoadError, match=r"no <\|im_start\|>"):
-        FileVocabulary(tmp_path / "other.gguf")
+        open_file(tmp_path / "other.gguf")
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def test_the_house_itself_keeps_the_import_contracts(house: Path) -> None:
         ("qwq_local/runtime.py", "import llguidance", "Only qwq_local.llama imports llama_cpp and llguidance"),
         ("convert/qwq_convert/writer.py", "import llama_cpp", "Only qwq_local.llama imports llama_cpp and llguidance"),
         ("qwq_local/server/ollama/lines.py", "import qwq_local.server.openai.chat", "Wire formats do not know each other"),
+        ("qwq_local/doctor/facts.py", "import pynvml", "Only qwq_local.machine imports psutil and pynvml"),
+        ("qwq_local/plan/plan.py", "import qwq_local.machine.hardware", "The plan sees a machine, and asks none"),
         ("qwq_local/engine/scheduler.py", "import jinja2", "Pure rooms need the standard library only"),
         ("qwq_local/gguf.py", "import numpy", "Pure rooms need the standard library only"),
         ("qwq_local/settings.py", "import click", "Pure rooms need the standard library only"),

@@ -18,8 +18,11 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from qwq_convert.imatrix import Dataset, Importance, read_importance, require_writable, write_importance
+from qwq_convert.measure import MeasuringChoices, MeasuringProgress, MeasuringReport, measure_importance
 from qwq_convert.metadata import KeyValue
 from qwq_local.errors import ConversionError, QwqError
+from qwq_local.loading import context_shape
+from qwq_local.models.store import find
 
 RECORDED = Path(__file__).parent / "data" / "imatrix"
 """What llama-imatrix makes of calibration.txt on the demo model, with -c 128 -b 128 --rope-scaling none."""
@@ -271,3 +274,18 @@ def test_a_file_is_kept_unless_replacing_it_was_asked_for(tmp_path: Path) -> Non
         require_writable(tmp_path, force=True)
     with pytest.raises(ConversionError, match="cannot be written"):
         require_writable(path / "b.gguf", force=True)
+
+
+# --- the whole of it, called from Python
+
+
+def test_a_text_is_measured_chunk_by_chunk_and_told_of_while_it_is(tmp_path: Path) -> None:
+    model, heard = find("demo"), list[MeasuringProgress]()
+    choices = MeasuringChoices(max_chunks=3, n_gpu_layers=0)
+    report = measure_importance(
+        model.path, context_shape(model, 128), RECORDED / "calibration.txt", tmp_path / "a.gguf", choices, heard.append
+    )
+    assert report == MeasuringReport(n_tensors=21, n_chunks=3)
+    assert [(each.done, each.total) for each in heard if each.stage == "reading"] == [(0, 3), (1, 3), (2, 3)]
+    assert [each.done for each in heard if each.stage == "loading"][-1] == 1.0
+    assert read_importance(tmp_path / "a.gguf").n_chunks == 3

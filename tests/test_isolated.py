@@ -11,15 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qwq_local.errors import ContextLengthError, ModelNotFoundError, QwqError, SettingsError, WorkerDiedError
+from qwq_local.errors import ModelNotFoundError, QwqError, SettingsError, WorkerDiedError
 from qwq_local.models.store import find
 from qwq_local.runtime import Finished, QwQ
 from qwq_local.worker import Supervisor, call_apart
 from tests import children
+from tests.programs import posix
 from tests.waiting import soon
 
 pytestmark = pytest.mark.slow
-posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 
 SUM = "What is 47 + 85?"
 LONG = "word " * 600
@@ -63,24 +63,18 @@ def test_yarn_comes_on_demand(isolated: QwQ) -> None:
     assert isolated.chat(SUM, seed=1, max_tokens=3).rope == "native"
 
 
-def test_a_prompt_that_does_not_fit_is_refused(isolated: QwQ) -> None:
-    with pytest.raises(ContextLengthError):
-        isolated.chat("word " * 3000)
-
-
 @posix
 def test_killed_in_mid_answer_it_says_so_once_and_the_next_answer_is_right() -> None:
     with QwQ.load("demo", isolated=True) as qwq:
         right = qwq.chat(SUM, seed=1).content
-        for round_ in range(1, 6):
-            stream = qwq.stream(SUM, seed=1)
-            next(stream)
-            process_of(qwq).kill()
-            with pytest.raises(WorkerDiedError, match="SIGKILL"):
-                soon(partial(list, stream))
-            assert list(stream) == []
-            assert soon(lambda: qwq.chat(SUM, seed=1)).content == right
-            assert supervisor_of(qwq).status.deaths == round_
+        stream = qwq.stream(SUM, seed=1)
+        next(stream)
+        process_of(qwq).kill()
+        with pytest.raises(WorkerDiedError, match="SIGKILL"):
+            soon(partial(list, stream))
+        assert list(stream) == []
+        assert soon(lambda: qwq.chat(SUM, seed=1)).content == right
+        assert supervisor_of(qwq).status.deaths == 1
 
 
 def test_closing_ends_the_process() -> None:

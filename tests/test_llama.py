@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,23 +13,16 @@ from qwq_convert.pipeline import convert
 from qwq_local.backend import BatchToken, InterruptedDecodeError, Rope
 from qwq_local.errors import DecodeError, LoadError
 from qwq_local.llama import LlamaBackend
-from qwq_local.loading import context_shape
 from qwq_local.models.store import find
 from qwq_local.settings import Sampling
-
-CHECKPOINT = Path(__file__).parent / "nano" / "checkpoint"
-RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "transformers.json").read_text("utf-8"))
-
-
-def open_backend(path: str, **load: Any) -> LlamaBackend:
-    file = find(path)
-    return LlamaBackend(file.path, context_shape(file, **load), "native", 0)
+from tests.backends import RECORDED, open_backend, read
+from tests.checkpoints import NANO
 
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaBackend]:
     folder = tmp_path_factory.mktemp("f32")
-    report = convert(CHECKPOINT, folder, ["F32"])
+    report = convert(NANO, folder, ["F32"])
     backend = open_backend(str(report.files[0].path), kv_type="f32")
     yield backend
     backend.close()
@@ -41,10 +33,6 @@ def backend() -> Iterator[LlamaBackend]:
     backend = open_backend("demo", n_ctx=2048)
     yield backend
     backend.close()
-
-
-def read(backend: LlamaBackend, tokens: list[int], start: int = 0) -> None:
-    backend.decode([BatchToken(token, start + i, 0, wants_logits=i == len(tokens) - 1) for i, token in enumerate(tokens)])
 
 
 @pytest.mark.parametrize("case", RECORDED)
@@ -61,21 +49,6 @@ def test_f32_weights_give_transformers_logits_and_greedy_tokens(exact: LlamaBack
         reply.append(sampler.sample(0).token)
     sampler.close()
     assert reply == case["reply"]
-
-
-def test_a_presence_penalty_keeps_a_sampler_from_drawing_the_same_token_for_ever(backend: LlamaBackend) -> None:
-    unsure = [backend.vocabulary.markers["<|endoftext|>"]]  # nothing in its training followed it
-
-    def draw_again_and_again(penalty: float) -> set[int]:
-        backend.truncate(0, 0)
-        read(backend, unsure)
-        sampler = backend.new_sampler(Sampling(temperature=0, presence_penalty=penalty), seed=0)
-        drawn = {sampler.sample(len(unsure) - 1).token for _ in range(30)}
-        sampler.close()
-        return drawn
-
-    assert len(draw_again_and_again(0)) == 1
-    assert len(draw_again_and_again(2)) > 1
 
 
 def test_an_interrupted_decode_ends_and_the_sequence_can_be_read_again(backend: LlamaBackend) -> None:
@@ -119,13 +92,6 @@ def test_yarn_changes_the_logits_and_native_brings_them_back(backend: LlamaBacke
 def test_a_batch_out_of_order_is_a_decode_error_that_says_what_llama_cpp_said(backend: LlamaBackend) -> None:
     with pytest.raises(DecodeError, match="batch of 2 tokens"):
         backend.decode([BatchToken(1, 0, 0, wants_logits=False), BatchToken(1, 7, 0, wants_logits=True)])
-
-
-def test_a_vocabulary_without_the_chat_markers_is_refused(tmp_path: Path) -> None:
-    data = find("demo").path.read_bytes().replace(b"<|im_start|>", b"<|XX_start|>")
-    (tmp_path / "other.gguf").write_bytes(data)
-    with pytest.raises(LoadError, match=r"no <\|im_start\|>"):
-        open_backend(str(tmp_path / "other.gguf"))
 
 
 def test_what_llama_cpp_cannot_load_is_a_load_error(tmp_path: Path) -> None:

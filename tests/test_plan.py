@@ -20,12 +20,13 @@ from qwq_local.machine.bandwidth import (
 from qwq_local.machine.machine import DEVICE_RESERVE_BYTES, GIB, RAM_RESERVE_BYTES, Gpu, Machine, described, working_set_bytes
 from qwq_local.offers import LONGEST_CTX, offer_to_pull, wish_for
 from qwq_local.plan.fit import choose, fit
+from qwq_local.plan.gpu_kinds import CUDA_EFFICIENCY
 from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, tensor_bytes_of, tensor_types_of
 from qwq_local.plan.placement import Placement, Placer, last_true
 from qwq_local.plan.plan import Candidate, Offer, PlanWish, Rank, consider, make_plan, rank
 from qwq_local.plan.reasons import why
 from qwq_local.plan.shape import QWQ_32B, ModelShape
-from qwq_local.plan.speed import CUDA_EFFICIENCY, RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
+from qwq_local.plan.speed import RAM_EFFICIENCY, TYPICAL_TOKENS, host_work, tokens_per_second
 from qwq_local.quants import QUANTIZATIONS
 from qwq_local.quants.quality import MEAN_KLD, OFFERED
 from qwq_local.settings import KvType
@@ -348,7 +349,7 @@ def test_the_host_reads_its_own_layers_and_the_embeddings_only_where_they_are_th
     assert read(ALL_LAYERS - 1) == sum(size for name, size in q8.tensors.items() if name.startswith("blk.0."))
 
 
-def test_kinds_of_placements() -> None:
+def test_a_placement_is_on_the_cpu_on_the_gpu_or_on_both_by_its_layers() -> None:
     placer = Placer(SMALL, offer("Q4_K_M").tensors, machine_of((16.0,), 64))
     assert [placer.place(8192, "f16", n).kind for n in (0, ALL_LAYERS - 1, ALL_LAYERS)] == ["cpu", "both", "gpu"]
 

@@ -53,7 +53,7 @@ def test_types_are_those_that_llama_quantize_chooses(model: str, way: str) -> No
 
 
 @pytest.mark.parametrize("name", list(SIZES_BYTES))
-def test_sizes_of_qwq_32b(name: str) -> None:
+def test_qwq_32b_becomes_as_large_as_what_llama_quantize_makes_of_it(name: str) -> None:
     bare, with_imatrix = SIZES_BYTES[name]
     assert size_bytes(name, has_imatrix=False) == bare
     assert size_bytes(name, has_imatrix=True) == (with_imatrix or bare)

@@ -15,7 +15,7 @@ from qwq_local.errors import SettingsError
 from qwq_local.llama import LlamaBackend
 from qwq_local.llama._library import library
 from qwq_local.settings import Sampling
-from tests.test_llama import RECORDED, open_backend, read
+from tests.backends import RECORDED, open_backend, read
 
 PROMPT: list[int] = RECORDED[0]["prompt"]
 OPEN: dict[str, Any] = {"temperature": 1, "top_k": 0, "top_p": 1}
@@ -108,7 +108,12 @@ def test_xtc_drops_the_likeliest_of_those_above_its_threshold(backend: LlamaBack
 
 @pytest.mark.parametrize(
     "against",
-    [{"repeat_penalty": 10}, {"frequency_penalty": 2}, {"dry_multiplier": 5, "dry_allowed_length": 1, "dry_sequence_breakers": ()}],
+    [
+        {"presence_penalty": 2},
+        {"repeat_penalty": 10},
+        {"frequency_penalty": 2},
+        {"dry_multiplier": 5, "dry_allowed_length": 1, "dry_sequence_breakers": ()},
+    ],
 )
 def test_what_works_against_repetition_changes_a_greedy_answer(backend: LlamaBackend, against: dict[str, Any]) -> None:
     assert len(set(drawn_tokens(backend, 30, temperature=0))) == 1

@@ -16,7 +16,7 @@ from tests.serving import Endpoint
 SUM: Any = [{"role": "user", "content": "What is 47 + 85?"}]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(endpoint: Endpoint) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{endpoint.url}/v1", api_key="none", max_retries=0)
 
@@ -142,11 +142,14 @@ def test_several_answers_and_their_log_probabilities(client: openai.OpenAI) -> N
     assert one.choices[0].message.content == answer.choices[2].message.content, "each has the next seed"
 
 
-def test_limits_and_stop_strings(client: openai.OpenAI) -> None:
+def test_an_answer_ends_at_its_limit_or_before_a_stop_string(client: openai.OpenAI) -> None:
     cut: Any = client.chat.completions.create(model="qwq-32b", messages=SUM, max_completion_tokens=5)
     assert (cut.choices[0].finish_reason, cut.usage.completion_tokens) == ("length", 5)
     stopped: Any = client.chat.completions.create(model="qwq-32b", messages=SUM, stop=["="], seed=1)
     assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == ("47 + 85 ", "stop")
+
+
+def test_a_thought_has_a_budget_and_can_be_left_out(client: openai.OpenAI) -> None:
     budget: Any = client.chat.completions.create(model="qwq-32b", messages=SUM, extra_body={"thinking_budget_tokens": 8}, max_tokens=300)
     assert budget.usage.completion_tokens_details.reasoning_tokens < 60
     for extra in ({"enable_thinking": False}, {"chat_template_kwargs": {"enable_thinking": False}}, {"reasoning_effort": "none"}):

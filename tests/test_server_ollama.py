@@ -21,7 +21,7 @@ SEED: Any = {"seed": 1}
 COUNTS = {"total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(endpoint: Endpoint) -> Iterator[ollama.Client]:
     with ollama.Client(endpoint.url, timeout=PATIENCE_SECONDS) as found:
         yield found

@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 QUESTION = "What is 47 + 85?"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(endpoint: Endpoint) -> Iterator[ollama.Client]:
     with ollama.Client(endpoint.url, timeout=PATIENCE_SECONDS) as found:
         yield found

@@ -17,7 +17,7 @@ SUM: Any = [{"role": "user", "content": QUESTION}]
 CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}]}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(endpoint: Endpoint) -> Iterator[ollama.Client]:
     with ollama.Client(endpoint.url, timeout=PATIENCE_SECONDS) as found:
         yield found

@@ -26,7 +26,7 @@ ADD_DIGITS: Any = TOOLS[1] | {
 """A function whose arguments cannot become long, whatever it is called for."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(endpoint: Endpoint) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{endpoint.url}/v1", api_key="none", max_retries=0)
 

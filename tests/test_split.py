@@ -99,5 +99,5 @@ def test_more_files_than_the_format_counts_are_refused() -> None:
         distribute({str(index): 1 for index in range(2**16)}, 1)
 
 
-def test_a_path_of_several() -> None:
+def test_a_file_of_several_is_named_by_its_number_and_their_count() -> None:
     assert split_path(Path("a/QwQ-32B-BF16.gguf"), 1, 12) == Path("a/QwQ-32B-BF16-00002-of-00012.gguf")

@@ -27,14 +27,13 @@ from qwq_local.worker.process import FLAG
 from tests import children
 from tests.children import Wire, await_end, await_line
 from tests.fakes import FakeBackend
+from tests.programs import posix
 from tests.waiting import WAIT_SECONDS, end_of, events_of, reason_of, soon
 
 REQUEST = Request((1, 2, 3), 64, seed=3)
 LONG = Request((1, 2, 3), 4000, seed=3, stops_repetition=False)
 NOW = (0.0,)
 """Waits between starts, where a test is not about them."""
-
-posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 
 
 @contextmanager

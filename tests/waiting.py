@@ -26,8 +26,10 @@ def soon(ask: Callable[[], Made]) -> Made:
         except BaseException as error:  # noqa: BLE001 - raised where it was asked for
             results.put((None, error))
 
-    threading.Thread(target=call, daemon=True).start()
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
     result, error = results.get(timeout=WAIT_SECONDS)
+    thread.join()
     if error:
         raise error
     return result  # type: ignore[return-value]

@@ -14,7 +14,6 @@ from qwq_convert.metadata import YarnChoice
 from qwq_convert.pipeline import ConversionChoices, ConversionProgress, convert
 from qwq_convert.report import to_json, to_lines
 from qwq_convert.split import parse_size
-from qwq_local.cli.terminal import notice
 from qwq_local.cli.transfer import TransferBar
 from qwq_local.errors import SettingsError
 from qwq_local.quants import find_quantization
@@ -31,19 +30,9 @@ def run(source: str, out_dir: Path, quantizations: tuple[str, ...], *, as_json: 
     def show(progress: ConversionProgress) -> None:
         bar.update(progress.stage, progress.done_bytes, progress.total_bytes, time.perf_counter())
 
-    def tell(text: str) -> None:
-        bar.clear()
-        notice(f"notice: {text}")
-
-    try:
+    with bar.resumable():
         found = find_source(source, revision)
-        report = convert(found, out_dir, quantizations, choices, progress=show, notice=tell)
-    except KeyboardInterrupt:
-        bar.clear()
-        notice("interrupted: the same command goes on from here")
-        raise
-    finally:
-        bar.clear()
+        report = convert(found, out_dir, quantizations, choices, progress=show, notice=bar.say)
     click.echo(json.dumps(to_json(report), ensure_ascii=False) if as_json else "\n".join(to_lines(report)))
 
 

@@ -44,7 +44,7 @@ class PrefixShelf:
             if most_bytes < 0:
                 break
             prefix = _parse(path.read_bytes())
-            if prefix is None:
+            if prefix is None or path.name != _name(prefix):
                 path.unlink(missing_ok=True)
             else:
                 found.append(prefix)

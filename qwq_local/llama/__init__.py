@@ -10,7 +10,6 @@ from qwq_local.llama._devices import list_devices
 from qwq_local.llama._layouts import cpu_build
 from qwq_local.llama._meter import CpuMeter
 from qwq_local.llama._model import LoadListener
-from qwq_local.llama._probe import MemoryProbe, ProbedMemory, probe_memory
 from qwq_local.llama._quantize import quantize_rows
 from qwq_local.llama._vocabulary import FileVocabulary
 
@@ -21,11 +20,8 @@ __all__ = [
     "FileVocabulary",
     "LlamaBackend",
     "LoadListener",
-    "MemoryProbe",
-    "ProbedMemory",
     "check_constraint",
     "cpu_build",
     "list_devices",
-    "probe_memory",
     "quantize_rows",
 ]

@@ -30,13 +30,6 @@ def handles_of(*kinds: DeviceKind) -> tuple[int, ...]:
     return tuple(handle for handle in _handles() if _kind(handle) in kinds)
 
 
-def devices_by_buffer() -> dict[str, str]:
-    """The names of the devices other than the CPU, by the names of their buffers in llama.cpp's log."""
-    lib = ggml()
-    gpus = handles_of("gpu", "igpu")
-    return {_text(lib.ggml_backend_buft_name(lib.ggml_backend_dev_buffer_type(gpu))): _name(gpu) for gpu in gpus}
-
-
 def _handles() -> list[int]:
     lib = ggml()
     return [lib.ggml_backend_dev_get(index) for index in range(lib.ggml_backend_dev_count())]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from qwq_local.errors import LoadError
 
@@ -18,13 +16,6 @@ GGML_LOG_LEVEL_WARN: Final = 3
 TESTED_HINT: Final = "Install the llama-cpp-python that this package was tested with."
 
 _log_lines: deque[str] = deque(maxlen=40)
-
-
-class LogLine(NamedTuple):
-    """A piece of llama.cpp's log: `level` as in `enum ggml_log_level`."""
-
-    level: int
-    text: str
 
 
 @cache
@@ -65,20 +56,3 @@ def take_log() -> str:
     lines = [line for line in _log_lines if line]
     _log_lines.clear()
     return "\n".join(lines)
-
-
-@contextmanager
-def listening() -> Iterator[list[LogLine]]:
-    """What llama.cpp logs meanwhile, at every level."""
-    lib = library()
-    lines: list[LogLine] = []
-
-    @lib.llama_log_callback  # type: ignore[untyped-decorator]
-    def keep(level: int, text: bytes, _: object) -> None:
-        lines.append(LogLine(level, text.decode("utf-8", "replace")))
-
-    lib.llama_log_set(keep, ctypes.c_void_p(0))
-    try:
-        yield lines
-    finally:
-        lib.llama_log_set(_log_callback(lib), ctypes.c_void_p(0))

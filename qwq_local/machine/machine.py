@@ -49,7 +49,7 @@ class Gpu:
 
     @property
     def is_metal(self) -> bool:
-        """Whether it is Apple's, which wastes less of its bandwidth."""
+        """Whether it is Apple's."""
         return self.name.startswith(METAL)
 
     @property

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, groupby
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from qwq_local.errors import SettingsError
 from qwq_local.plan.compute_buffers import OFFLOAD_ROWS, Device, buffer_bytes
 from qwq_local.plan.compute_graph import F32_BYTES, BatchShape, LayerPlaces, Place, build_graph
+from qwq_local.plan.gpu_kinds import gpu_kind
 from qwq_local.plan.shape import ModelShape, layer_of
 from qwq_local.quants import CACHE_TYPES, TensorType, choose_types, find_quantization, tensor_bytes
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
@@ -30,30 +31,6 @@ N_BATCH: Final = 512
 """Tokens of a batch, all computed at once: as many as llama.cpp takes by itself (`n_ubatch`, `llama_context_default_params`)."""
 ENOUGH_LAYERS: Final = 3
 """Layers in a row on one device after which another adds nothing to its compute buffer: each gives back what it took."""
-
-
-@dataclass(frozen=True)
-class _GpuKind:
-    """How a backend of ggml differs from others in the memory it needs."""
-
-    alignment_bytes: int
-    takes_host_work: bool
-    copies_cache: Literal["never", "quantized", "always"]
-
-
-_CUDA: Final = _GpuKind(128, takes_host_work=True, copies_cache="quantized")
-_GPU_KINDS: Final[Mapping[str, _GpuKind]] = {
-    "CUDA": _CUDA,
-    "ROCm": _CUDA,
-    "MTL": _GpuKind(32, takes_host_work=True, copies_cache="always"),
-    "RPC": _GpuKind(32, takes_host_work=False, copies_cache="never"),
-    "Vulkan": _GpuKind(128, takes_host_work=True, copies_cache="never"),
-}
-"""By how llama.cpp begins the names of their devices; others are taken for CUDA, which needs most.
-
-Sources are `offload_op` and `get_alloc_size` in ggml/src/ggml-cuda/ggml-cuda.cu with fattn.cu, ggml-metal/ggml-metal.cpp, and so on. A
-server that speaks RPC is taken to compute on a CPU.
-"""
 
 
 @dataclass(frozen=True)
@@ -264,7 +241,7 @@ def _some_layers(places: Sequence[int], *, all_of_host: bool) -> tuple[int, ...]
 
 
 def _gpu(name: str, kv_type: KvType) -> Device:
-    kind = next((found for prefix, found in _GPU_KINDS.items() if name.startswith(prefix)), _CUDA)
+    kind = gpu_kind(name)
     copies = kind.copies_cache == "always" or (kind.copies_cache == "quantized" and CACHE_TYPES[kv_type].is_quantized)
     return Device(kind.alignment_bytes, kind.takes_host_work, copies)
 

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from qwq_local.machine.machine import Gpu, Machine, rate_name
+from qwq_local.machine.machine import Machine, rate_name
+from qwq_local.plan.gpu_kinds import gpu_kind
 from qwq_local.plan.placement import Placement
 from qwq_local.plan.shape import layer_of
 from qwq_local.quants import TensorType
@@ -20,11 +21,8 @@ from qwq_local.quants.choice import EMBEDDING, OUTPUT
 TYPICAL_TOKENS: Final = 4096
 """The speed told is that with so many tokens in the context, a moment in the middle of QwQ's answers."""
 
-# What was reached of bandwidth / bytes with Q4_K_M files of QwQ-32B's size: 35 of 48 tokens/s on an RTX 3090, 25 of 28 on an M4 Max and
-# 34 of 42 on an M3 Ultra, 4.2 of 4.6 on two channels of DDR5.
-CUDA_EFFICIENCY: Final = 0.73
-METAL_EFFICIENCY: Final = 0.85
 RAM_EFFICIENCY: Final = 0.91
+"""Reached with a Q4_K_M file of QwQ-32B's size on two channels of DDR5: 4.2 of 4.6 tokens/s."""
 
 
 def tokens_per_second(
@@ -38,7 +36,7 @@ def tokens_per_second(
     ram_rate = machine.ram_bandwidth * RAM_EFFICIENCY
     seconds = sum(n_bytes / machine.cpu_rates.get(name, ram_rate) for name, n_bytes in work.items())
     for gpu, part in zip(machine.gpus, on_gpus, strict=True):
-        seconds += (part.weights_bytes + part.kv_bytes * filled) / (gpu.bandwidth * efficiency(gpu))
+        seconds += (part.weights_bytes + part.kv_bytes * filled) / (gpu.bandwidth * gpu_kind(gpu.name).efficiency)
     return 1 / seconds if seconds > 0 else 0.0
 
 
@@ -53,8 +51,3 @@ def host_work(placement: Placement, tensors: Mapping[str, int], types: Mapping[s
         if (name != EMBEDDING or OUTPUT not in tensors) and layer_of(name, placement.all_layers) < host_layers:
             work[rate_name(types[name])] += size_bytes
     return work
-
-
-def efficiency(gpu: Gpu) -> float:
-    """The share of a GPU's bandwidth that llama.cpp reaches."""
-    return METAL_EFFICIENCY if gpu.is_metal else CUDA_EFFICIENCY

@@ -6,8 +6,14 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from qwq_local.server.errors import ApiError
+from qwq_local.server.wire import given
 
 MAX_MESSAGES: Final = 10_000
+
+
+def past_call(name: str, arguments: str | dict[str, Any], call_id: str | None) -> dict[str, Any]:
+    """A tool call of the history, as `QwQ.stream` wants it."""
+    return {"type": "function", "function": {"name": name, "arguments": arguments}} | given(id=call_id)
 
 
 def check_order(

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -105,14 +104,12 @@ def _together(first: Event, second: Event) -> Event | None:
     return None
 
 
-def as_json(data: BaseModel | dict[str, Any]) -> str:
-    """One line of JSON; fields of a model that were not set are left out."""
-    if isinstance(data, BaseModel):
-        return data.model_dump_json(exclude_unset=True)
+def as_json(data: dict[str, Any]) -> str:
+    """One line of JSON."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
-def sent_event(data: BaseModel | dict[str, Any], event: str = "") -> bytes:
+def sent_event(data: dict[str, Any], event: str = "") -> bytes:
     """One server-sent event (WHATWG HTML, 9.2.6)."""
     head = f"event: {event}\n" if event else ""
     return f"{head}data: {as_json(data)}\n\n".encode()

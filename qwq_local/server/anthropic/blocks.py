@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from qwq_local.server.conversation import past_call
 from qwq_local.server.wire import TEXT_ONLY, Wire, given, unsupported
 
 Placed = tuple[str, dict[str, Any]]
@@ -80,10 +81,6 @@ class ToolUseBlock(Wire):
     caller: Caller | None = None
     cache_control: CacheControl | None = None
 
-    def call(self) -> dict[str, Any]:
-        """As QwQ's template wants it."""
-        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.input}}
-
 
 Text = Annotated[TextBlock, _by_type(TextBlock)]
 
@@ -138,7 +135,7 @@ class MessageIn(Wire):
     def for_template(self, where: str) -> list[Placed]:
         """As `QwQ.stream` wants it: thoughts left out, each tool result a message of its own."""
         blocks = self.content if isinstance(self.content, list) else []
-        calls = [block.call() for block in blocks if isinstance(block, ToolUseBlock)]
+        calls = [past_call(block.name, block.input, block.id) for block in blocks if isinstance(block, ToolUseBlock)]
         results = [(f"{where}.content[{i}]", block.result()) for i, block in enumerate(blocks) if isinstance(block, ToolResultBlock)]
         text = text_of(self.content)
         if results and not text:

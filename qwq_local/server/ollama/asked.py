@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from qwq_local.server.answers import Ask
-from qwq_local.server.conversation import MAX_MESSAGES, check_order
+from qwq_local.server.conversation import MAX_MESSAGES, check_order, past_call
 from qwq_local.server.ollama.spelling import DURATION, MAX_CHARACTERS, stay_seconds
 from qwq_local.server.wire import (
     MAX_TOOLS,
@@ -114,11 +114,6 @@ class CallIn(Wire):
     index: int | None = None
     function: CalledFunctionIn
 
-    def for_template(self) -> dict[str, Any]:
-        """As `QwQ.stream` wants it."""
-        function = {"name": self.function.name, "arguments": self.function.arguments or {}}
-        return {"type": "function", "function": function} | given(id=self.id)
-
 
 class Message(OllamaWire):
     """A message of the history. `thinking` is accepted and left out, as QwQ wants it; `name` has no place in QwQ's format."""
@@ -141,7 +136,7 @@ class Message(OllamaWire):
 
     def for_template(self) -> dict[str, Any]:
         """As `QwQ.stream` wants it."""
-        calls = [call.for_template() for call in self.tool_calls or ()]
+        calls = [past_call(call.function.name, call.function.arguments or {}, call.id) for call in self.tool_calls or ()]
         message = {"role": self.role, "content": self.content or ""}
         return message | given(tool_calls=calls or None, tool_name=self.tool_name, tool_call_id=self.tool_call_id)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from qwq_local.server.answers import Ask
-from qwq_local.server.conversation import MAX_MESSAGES, check_order
+from qwq_local.server.conversation import MAX_MESSAGES, check_order, past_call
 from qwq_local.server.errors import ApiError
 from qwq_local.server.openai.parts import OpenAiRequest
 from qwq_local.server.wire import (
@@ -100,7 +100,7 @@ class Message(Wire):
     def for_template(self) -> dict[str, Any]:
         """As `QwQ.stream` wants it."""
         content = self.content if isinstance(self.content, str | None) else "".join(part.text for part in self.content)
-        calls = [{"id": call.id, "type": "function", "function": call.function.model_dump()} for call in self.tool_calls or ()]
+        calls = [past_call(call.function.name, call.function.arguments, call.id) for call in self.tool_calls or ()]
         role = "system" if self.role == "developer" else self.role
         return {"role": role, "content": content or ""} | given(tool_calls=calls or None, tool_call_id=self.tool_call_id)
 

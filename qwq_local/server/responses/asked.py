@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from qwq_local.server.answers import Ask
 from qwq_local.server.conversation import MAX_MESSAGES
 from qwq_local.server.errors import ApiError
-from qwq_local.server.responses.input import ItemIn
+from qwq_local.server.responses.input import ItemIn, refuse_type
 from qwq_local.server.responses.items import HistoryItem, check_items, messages_of
 from qwq_local.server.wire import (
     MAX_TOOLS,
@@ -54,7 +54,7 @@ class FunctionTool(Function):
     @model_validator(mode="before")
     @classmethod
     def _functions_only(cls, data: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-        return _refuse_type(data, ("function",), "functions are the only tools there are, and whoever asks runs them")
+        return refuse_type(data, ("function",), "functions are the only tools there are, and whoever asks runs them")
 
     def tool(self) -> dict[str, Any]:
         """As QwQ's template and its tool grammar want it."""
@@ -124,15 +124,8 @@ class CacheHints(Wire):
     ttl: Literal["30m", "12h"] | None = None
 
 
-def _refuse_type(data: Any, known: Sequence[str], why: str) -> Any:  # noqa: ANN401 - JSON of any shape
-    kind = data.get("type") if isinstance(data, dict) else None
-    if isinstance(kind, str) and kind not in known:
-        raise unsupported(kind[:100], why)
-    return data
-
-
 def _refuse_choice(data: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-    return _refuse_type(data, ("function", "allowed_tools"), "functions are the only tools there are")
+    return refuse_type(data, ("function", "allowed_tools"), "functions are the only tools there are")
 
 
 def _refuse_include(data: Any) -> Any:  # noqa: ANN401 - JSON of any shape

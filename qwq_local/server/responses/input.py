@@ -25,7 +25,6 @@ from qwq_local.server.responses.items import (
 from qwq_local.server.told import new_id
 from qwq_local.server.wire import TEXT_ONLY, Wire, unsupported
 
-_TEXTS: Final = ("input_text", "output_text")
 _KINDS: Final = {
     "message": "Message",
     "function_call": "Call",
@@ -36,6 +35,14 @@ _KINDS: Final = {
 _FOREIGN: Final = f"an item is one of {', '.join(_KINDS)}, and functions are the only tools there are"
 
 ItemId = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+def refuse_type(data: Any, known: Sequence[str], why: str) -> Any:  # noqa: ANN401 - JSON of any shape
+    """The data, unless its type is none of those known. Raises PydanticCustomError."""
+    kind = data.get("type") if isinstance(data, dict) else None
+    if isinstance(kind, str) and kind not in known:
+        raise unsupported(kind[:100], why)
+    return data
 
 
 class PartIn(Wire):
@@ -50,10 +57,7 @@ class PartIn(Wire):
     @model_validator(mode="before")
     @classmethod
     def _text_only(cls, data: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-        kind = data.get("type") if isinstance(data, dict) else None
-        if isinstance(kind, str) and kind not in _TEXTS:
-            raise unsupported(kind[:100], f"{TEXT_ONLY}, in parts of the type input_text or output_text")
-        return data
+        return refuse_type(data, ("input_text", "output_text"), f"{TEXT_ONLY}, in parts of the type input_text or output_text")
 
 
 class _ItemIn(Wire):

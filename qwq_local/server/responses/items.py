@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from qwq_local.server.conversation import assistant_is_last, unknown_call
+from qwq_local.server.conversation import assistant_is_last, past_call, unknown_call
 from qwq_local.server.told import TokenLogprob, Told
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -103,8 +103,7 @@ def messages_of(items: Sequence[HistoryItem]) -> list[dict[str, Any]]:
             case FunctionCall():
                 if not messages or messages[-1]["role"] != "assistant":
                     messages.append({"role": "assistant", "content": ""})
-                call = {"id": item.call_id, "type": "function", "function": {"name": item.name, "arguments": item.arguments}}
-                messages[-1].setdefault("tool_calls", []).append(call)
+                messages[-1].setdefault("tool_calls", []).append(past_call(item.name, item.arguments, item.call_id))
             case FunctionOutput():
                 messages.append({"role": "tool", "tool_call_id": item.call_id, "content": item.output})
             case _:

@@ -81,7 +81,8 @@ async def create_response(body: ResponseRequest, request: Request) -> Stream | R
     """Answer what is asked, behind the conversation that `previous_response_id` ends."""
     desk: Desk = request.app.state.desk
     store: ResponseStore = request.app.state.responses
-    history = _previous(store, body.previous_response_id).history if body.previous_response_id is not None else ()
+    previous = body.previous_response_id
+    history = () if previous is None else _kept(store, previous, "previous_response").history
     asked = items_of(body.input, store.find_item)
     ask = body.ask(history, asked)
     answers = request.state.visit.answers = await _answered(desk, ask)
@@ -139,25 +140,17 @@ async def _answered(desk: Desk, ask: Ask) -> Answers:
         raise told from error
 
 
-def _kept(store: ResponseStore, response_id: str) -> Kept:
+def _kept(store: ResponseStore, response_id: str, what: str = "response") -> Kept:
     kept = store.find(response_id)
     if kept is None:
-        raise ApiError(404, _missing(store, response_id), code="response_not_found", param="response_id")
+        raise ApiError(
+            404,
+            f"There is no response {response_id[:200]!r}. Unless store is false, one is kept in memory until the server ends, or later "
+            f"ones need the room: {store.max_responses:,} are kept at most.",
+            code=f"{what}_not_found",
+            param=f"{what}_id",
+        )
     return kept
-
-
-def _previous(store: ResponseStore, response_id: str) -> Kept:
-    kept = store.find(response_id)
-    if kept is None:
-        raise ApiError(404, _missing(store, response_id), code="previous_response_not_found", param="previous_response_id")
-    return kept
-
-
-def _missing(store: ResponseStore, response_id: str) -> str:
-    return (
-        f"There is no response {response_id[:200]!r}. Unless store is false, one is kept in memory until the server ends, or later ones "
-        f"need the room: {store.max_responses:,} are kept at most."
-    )
 
 
 def _place(items: list[HistoryItem], item_id: str) -> int:

@@ -8,20 +8,22 @@ a little too much, some 40 MiB for each but the first with QwQ-32B: it forgets w
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
 from qwq_local.backend import Rope
-from qwq_local.errors import LoadError
 from qwq_local.gguf import read_header
 from qwq_local.llama._context import ContextShape, context_params
-from qwq_local.llama._devices import devices_by_buffer
-from qwq_local.llama._library import GGML_LOG_LEVEL_WARN, LogLine, library, listening
+from qwq_local.llama._devices import handles_of
+from qwq_local.llama._ggml import ggml
+from qwq_local.llama._library import _log_callback, library
 from qwq_local.llama._model import model_params
+from qwq_local.plan.memory import DeviceBytes
 
 HOST: Final = "CPU"
 LOAD_MODE_NONE: Final = 0
@@ -34,28 +36,8 @@ _COMPUTE: Final = re.compile(r": +(\S+) +(?:compute|output) buffer size = +([\d.
 _CACHE: Final = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +(\d+) layers")
 
 
-@dataclass(frozen=True)
-class ProbedMemory:
-    """What llama.cpp says of a device: bytes, those of the cache and of compute to a hundredth of a MiB."""
-
-    device: str
-    weights_bytes: int
-    kv_bytes: int
-    compute_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """All of it."""
-        return self.weights_bytes + self.kv_bytes + self.compute_bytes
-
-
-def probe_memory(path: Path, shape: ContextShape, rope: Rope, n_gpu_layers: int | None = None) -> tuple[ProbedMemory, ...]:
-    """The CPU's and each GPU's part of a load of that file and context as `LlamaBackend` would do it; the last check before it.
-
-    Raises:
-        LoadError: llama.cpp refuses the file or the context.
-        ModelFileError: the file is no GGUF, or damaged.
-    """
+def probe_memory(path: Path, shape: ContextShape, rope: Rope, n_gpu_layers: int | None = None) -> tuple[DeviceBytes, ...]:
+    """The CPU's and each GPU's part of a load of that file and context as `LlamaBackend` would do it."""
     with MemoryProbe(path, n_gpu_layers) as probe:
         return probe.measure(context_params(shape, rope))
 
@@ -64,7 +46,7 @@ class MemoryProbe:
     """A model of which llama.cpp has read the header only; contexts can be tried on it. To be used in a `with` block.
 
     `n_gpu_layers` None offloads every layer that a GPU can take; `gpu_shares` is `tensor_split` (include/llama.h). While a probe opens or
-    measures, llama.cpp's log goes to it. Raises what `probe_memory` does.
+    measures, llama.cpp's log goes to it.
     """
 
     def __init__(self, path: Path, n_gpu_layers: int | None = None, gpu_shares: Sequence[float] = ()) -> None:
@@ -72,25 +54,25 @@ class MemoryProbe:
         self._params = params = model_params(n_gpu_layers, gpu_shares)  # C keeps the pointers in it
         params.no_alloc = True
         params.load_mode = LOAD_MODE_NONE
-        with listening() as lines:
+        with _listening() as said:
             self._handle: Any = library().llama_model_load_from_file(str(path).encode(), params)
         if not self._handle:
-            raise _refusal(f"llama.cpp would not load {path}.", lines, "Check the file (its size, its source).")
-        self._devices = {int(layer): device for line in lines for layer, device in _LAYER.findall(line.text)}
+            raise RuntimeError(f"llama.cpp would not load {path}: {''.join(said)}")
+        self._devices = {int(layer): device for text in said for layer, device in _LAYER.findall(text)}
 
-    def measure(self, params: Any) -> tuple[ProbedMemory, ...]:  # noqa: ANN401 - a ctypes struct
-        """The parts of a context with these `llama_context_params`: the CPU's first. Raises LoadError."""
+    def measure(self, params: Any) -> tuple[DeviceBytes, ...]:
+        """The parts of a context with these `llama_context_params`: the CPU's first."""
         lib = library()
-        with listening() as lines:
+        with _listening() as said:
             context = lib.llama_init_from_model(self._handle, params)
         if not context:
-            raise _refusal("llama.cpp would not make the context.", lines, "Ask for a shorter context (--ctx) or another --kv-type.")
+            raise RuntimeError(f"llama.cpp would not make the context: {''.join(said)}")
         lib.llama_free(context)
-        gpus = devices_by_buffer()
-        text = "".join(line.text for line in lines)
+        gpus = _devices_by_buffer()
+        text = "".join(said)
         caches, buffers = _CACHE.findall(text), _COMPUTE.findall(text)
         if not caches or not buffers or not self._devices:
-            raise LoadError("llama.cpp did not say what it would allocate.", hint="Go by the estimate: this llama.cpp has another log.")
+            raise RuntimeError(f"this llama.cpp has another log: {text}")
         compute: Counter[str] = Counter()
         for buffer, mib in buffers:
             compute[gpus.get(buffer, HOST)] += round(float(mib) * _MIB)
@@ -98,7 +80,7 @@ class MemoryProbe:
         layer_mib = sum(float(mib) / int(count) for mib, count in caches)
         weights = self._weights()
         names = [HOST, *dict.fromkeys(gpus.values())]
-        return tuple(ProbedMemory(name, weights[name], round(layers[name] * layer_mib * _MIB), compute[name]) for name in names)
+        return tuple(DeviceBytes(name, weights[name], round(layers[name] * layer_mib * _MIB), compute[name]) for name in names)
 
     def _weights(self) -> Counter[str]:
         output = self._devices[max(self._devices)]
@@ -125,6 +107,25 @@ class MemoryProbe:
         self.close()
 
 
-def _refusal(what: str, lines: Sequence[LogLine], hint: str) -> LoadError:
-    said = [line.text.strip() for line in lines if line.level >= GGML_LOG_LEVEL_WARN and line.text.strip()]
-    return LoadError(what + (f" It said: {said[-1]}" if said else ""), hint=hint)
+def _devices_by_buffer() -> dict[str, str]:
+    """The names of the devices other than the CPU, by the names of their buffers in llama.cpp's log."""
+    lib, gpus = ggml(), handles_of("gpu", "igpu")
+    buffers = [lib.ggml_backend_buft_name(lib.ggml_backend_dev_buffer_type(gpu)).decode() for gpu in gpus]
+    return dict(zip(buffers, (lib.ggml_backend_dev_name(gpu).decode() for gpu in gpus), strict=True))
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """What llama.cpp logs meanwhile, at every level."""
+    lib = library()
+    said: list[str] = []
+
+    @lib.llama_log_callback  # type: ignore[untyped-decorator]
+    def keep(_level: int, text: bytes, _data: object) -> None:
+        said.append(text.decode("utf-8", "replace"))
+
+    lib.llama_log_set(keep, ctypes.c_void_p(0))
+    try:
+        yield said
+    finally:
+        lib.llama_log_set(_log_callback(lib), ctypes.c_void_p(0))
