@@ -107,21 +107,6 @@ def run_real(oracle: MemoryOracle, like: str) -> Iterator[Combination]:
                 yield Combination("demo, loaded", "Q8_0", wish, n_layers, shares, tuple(model.measure(wish)), ours)
 
 
-def run_probe(oracle: MemoryOracle, folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Kind of buffer, bytes that MemoryProbe reads in llama.cpp's log less those of its own account, and these."""
-    from tests.memory_probe import MemoryProbe
-
-    for shape in SHAPES.values():
-        path, shares = folder / f"{shape.name}.gguf", (1.0, 2.0, 3.0)
-        for n_layers in (0, shape.n_layers // 2, shape.n_layers + 1):
-            with oracle.open(path, n_layers, shares) as model, MemoryProbe(path, n_layers, shares) as probe:
-                for wish in CONTEXTS:
-                    read = probe.measure(oracle.params(wish))
-                    for said, device in zip(model.measure(wish, is_simulated=True), read, strict=True):
-                        found = (device.weights_bytes, device.kv_bytes, device.compute_bytes)
-                        yield from ((kind, mine - theirs, theirs) for kind, mine, theirs in zip(BUFFERS, found, said, strict=True))
-
-
 def gpu_names(like: str, n_gpus: int) -> tuple[str, ...]:
     """As llama.cpp would call them."""
     return tuple(f"{like.upper()}{index}" for index in range(n_gpus))
@@ -154,7 +139,6 @@ def main(rpc: Path, like: str, json_path: Path | None, record_path: Path | None)
         oracle = MemoryOracle(rpc, servers)
         # Changed as it is then, the RPC backend asks for an alignment that its servers do not give to weights.
         found = [*run_grid(oracle, like, Path(ghosts)), *(run_real(oracle, like) if like == "rpc" else ())]
-        probed = list(run_probe(oracle, Path(ghosts))) if like == "rpc" else []
     columns = ["where", "buffer", "combinations", "buffers", "largest error, bytes", "largest error, %", "within max(1 %, 64 MiB), %"]
     table = Table(f"memory: our estimate against llama.cpp, GPUs like {like} ({time.perf_counter() - started_at:.0f} s)", columns)
     for n_gpus in range(4):
@@ -162,8 +146,6 @@ def main(rpc: Path, like: str, json_path: Path | None, record_path: Path | None)
     for name in dict.fromkeys(each.shape for each in found):
         add_combinations(table, name, [each for each in found if each.shape == name])
     add_combinations(table, "all", found)
-    if probed:
-        add_rows(table, "3 GPUs, llama.cpp's log as MemoryProbe reads it", len(probed) // 12, probed)
     table.show(json_path)
     if record_path:
         facts = [each.fact(gpu_names(like, len(each.shares))) for each in found if each.shape in SHAPES][:: len(found) // 44]

@@ -33,11 +33,11 @@ from benchmarks.report import Table
 NEEDS: Final = ("mutmut",)
 ROOT: Final = Path(__file__).parent.parent
 TESTS: Final = {
-    "qwq_local/plan/memory.py": ("memory",),
-    "qwq_local/plan/plan.py": ("plan",),
-    "qwq_local/prompt.py": ("prompt",),
-    "qwq_local/engine/thinking.py": ("thinking", "engine", "engine_control"),
-    "qwq_local/engine/scheduler.py": ("engine", "engine_control", "scheduler"),
+    "qwq_local/plan/memory.py": ("plan/test_memory",),
+    "qwq_local/plan/plan.py": ("plan/test_plan",),
+    "qwq_local/prompt.py": ("test_prompt",),
+    "qwq_local/engine/thinking.py": ("engine/test_thinking", "engine/test_engine", "engine/test_control"),
+    "qwq_local/engine/scheduler.py": ("engine/test_engine", "engine/test_control", "engine/test_scheduler"),
 }
 MOST_EXAMPLES: Final = 20
 """Of hypothesis, for each property."""
@@ -59,7 +59,7 @@ settings.load_profile("mutants")
 
 def pytest_sessionstart():
     for name, module in list(sys.modules.items()):
-        if name.startswith("tests.test_"):
+        if name.rpartition(".")[2].startswith("test_"):
             del sys.modules[name]
         elif name.startswith("qwq_local"):
             for value in list(vars(module).values()):
@@ -76,7 +76,7 @@ def copy_tree(folder: Path, module: str) -> None:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     # mutmut changes packages that lie at the root only.
     (folder / "convert" / "qwq_convert").rename(folder / "qwq_convert")
-    tests = [f"tests/test_{name}.py" for name in TESTS[module]]
+    tests = [f"tests/{name}.py" for name in TESTS[module]]
     with (folder / "pyproject.toml").open("a") as settings:
         settings.write(
             f'\n[tool.mutmut]\nsource_paths = ["qwq_local"]\nonly_mutate = ["{module}"]\nalso_copy = ["qwq_convert"]\n'

@@ -31,8 +31,8 @@ from qwq_local.errors import WorkerDiedError
 from qwq_local.server.responses.asked import ResponseRequest
 from qwq_local.server.responses.told import Response, begun
 from qwq_local.server.responses.writer import Output, ResponseWriter
+from tests.server.test_responses import SEED, SUM, TOOLS, WEATHER, client
 from tests.serving import Endpoint
-from tests.test_server_responses import SEED, SUM, TOOLS, WEATHER, client
 
 __all__ = ["client"]
 

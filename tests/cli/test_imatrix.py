@@ -20,7 +20,7 @@ from qwq_local.cli.terminal import duration
 from qwq_local.llama import ActivationCollector
 from tests.programs import PROGRAM, Ended, assert_told
 
-RECORDED = Path(__file__).parent / "data" / "imatrix"
+RECORDED = Path(__file__).parents[1] / "data" / "imatrix"
 TEXT = RECORDED / "calibration.txt"
 
 

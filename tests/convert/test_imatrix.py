@@ -24,7 +24,7 @@ from qwq_local.errors import ConversionError, QwqError
 from qwq_local.loading import context_shape
 from qwq_local.models.store import find
 
-RECORDED = Path(__file__).parent / "data" / "imatrix"
+RECORDED = Path(__file__).parents[1] / "data" / "imatrix"
 """What llama-imatrix makes of calibration.txt on the demo model, with -c 128 -b 128 --rope-scaling none."""
 DATASET = Dataset("calibration.txt", 13, 128)
 

@@ -274,7 +274,7 @@ def test_a_model_of_ollamas_has_the_name_of_its_manifest(tmp_path: Path) -> None
 
 
 def test_the_version_that_is_installed_is_the_one_that_this_package_needs() -> None:
-    said = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    said = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     assert REQUIREMENT.strip('"') in said["project"]["dependencies"]
 
 

@@ -27,7 +27,7 @@ from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
 from tests.programs import posix
 from tests.waiting import soon, wait_until
 
-SERVER = str(Path(__file__).with_name("tool_server.py"))
+SERVER = str(Path(__file__).parents[1] / "tool_server.py")
 TASKS = shlex.join([sys.executable, SERVER])
 TROUBLE = shlex.join([sys.executable, SERVER, "trouble"])
 

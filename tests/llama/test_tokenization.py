@@ -18,7 +18,7 @@ from qwq_local.prompt import Prompt
 from qwq_local.runtime import QwQ
 from tests.nano.tasks import TASKS
 
-CHECKPOINT = Path(__file__).parent / "nano" / "checkpoint"
+CHECKPOINT = Path(__file__).parents[1] / "nano" / "checkpoint"
 TOKENIZER_JSON = json.loads((CHECKPOINT / "tokenizer.json").read_text("utf-8"))
 REFERENCE = Tokenizer.from_str(json.dumps(TOKENIZER_JSON))
 PLAIN_REFERENCE = Tokenizer.from_str(json.dumps(TOKENIZER_JSON | {"added_tokens": []}))

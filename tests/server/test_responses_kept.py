@@ -11,8 +11,8 @@ from qwq_local.server.responses.asked import ResponseRequest
 from qwq_local.server.responses.items import InputMessage, InputText, OutputMessage, OutputText, Reasoning, ReasoningText
 from qwq_local.server.responses.store import ResponseStore
 from qwq_local.server.responses.told import Response, begun
+from tests.server.test_responses import SEED, SUM, TOOLS, WEATHER, call_of, client, error_of
 from tests.serving import Endpoint
-from tests.test_server_responses import SEED, SUM, TOOLS, WEATHER, call_of, client, error_of
 
 __all__ = ["client"]
 

@@ -18,7 +18,7 @@ from tests.checkpoints import NANO, copy_nano, make_odd, put_weight
 from tests.fake_hub import COMMIT, serve
 from tests.programs import program
 
-IMATRIX = Path(__file__).parent / "data" / "imatrix" / "nano.gguf"
+IMATRIX = Path(__file__).parents[1] / "data" / "imatrix" / "nano.gguf"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:

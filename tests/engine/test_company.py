@@ -17,7 +17,7 @@ from qwq_local.runtime import QwQ
 from tests.nano.tasks import addition, letters
 
 N_CTX = 512
-CHECKPOINT = Path(__file__).parent / "nano" / "checkpoint"
+CHECKPOINT = Path(__file__).parents[1] / "nano" / "checkpoint"
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from qwq_local.gguf import read_header
 from qwq_local.llama import ActivationCollector, ContextShape, _tensor
 from qwq_local.models.store import find
 
-RECORDED = Path(__file__).parent / "data" / "imatrix"
+RECORDED = Path(__file__).parents[1] / "data" / "imatrix"
 """What llama-imatrix makes of calibration.txt on the demo model, with -c 128 -b 128 --rope-scaling none."""
 CHUNK_TOKENS = 128
 TEXT = (RECORDED / "calibration.txt").read_text("utf-8")

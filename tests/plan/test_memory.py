@@ -18,7 +18,7 @@ from qwq_local.plan.shape import QWQ_32B, ModelShape, shape_of
 from qwq_local.quants import QUANTIZATIONS
 from tests.ghosts import QWEN_0_5B, QWEN_1_5B, SHAPES, write_ghost
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 FACTS: list[dict[str, Any]] = [
     fact for name in ("memory_rpc.json", "memory_cuda.json") for fact in json.loads((DATA / name).read_text("utf-8"))
 ]

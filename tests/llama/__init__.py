@@ -1,0 +1,1 @@
+"""The C boundary, with llama.cpp itself as the oracle."""

@@ -1,0 +1,1 @@
+"""The files here, and the hub's."""

@@ -1,0 +1,1 @@
+"""Bytes, placements, and the choice."""

@@ -1,0 +1,1 @@
+"""The endpoint, asked over HTTP and by its official clients."""

@@ -1,0 +1,1 @@
+"""An engine in a thread, and in a process that may die."""
