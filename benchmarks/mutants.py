@@ -4,8 +4,7 @@
     python -m benchmarks.mutants [MODULE ...] [--json FILE]
 
 It prints what each mutant that nobody noticed would change, and a table; docs/mutants.md says why those that are known are left. The tests
-are the fast ones of each module, with few and always the same examples of hypothesis, so that two runs agree. A module takes 2 to 6
-minutes on one core.
+are the fast ones of each module, with few and always the same examples of hypothesis, so that two runs agree: 2 to 6 minutes a module.
 
 mutmut changes the bodies of functions only, and of those no decorated ones; what `@property`, `@classmethod` and `@lru_cache` decorate is
 therefore decorated by an assignment in the copy. Constants and the defaults of fields are not changed.
@@ -37,7 +36,7 @@ TESTS: Final = {
     "qwq_local/plan/plan.py": ("plan/test_plan",),
     "qwq_local/prompt.py": ("test_prompt",),
     "qwq_local/engine/thinking.py": ("engine/test_thinking", "engine/test_engine", "engine/test_control"),
-    "qwq_local/engine/scheduler.py": ("engine/test_engine", "engine/test_control", "engine/test_scheduler"),
+    "qwq_local/engine/scheduler.py": ("engine/test_scheduler", "engine/test_engine", "engine/test_control"),
 }
 MOST_EXAMPLES: Final = 20
 """Of hypothesis, for each property."""
@@ -86,8 +85,7 @@ def copy_tree(folder: Path, module: str) -> None:
         conftest.write(_CONFTEST)
     for path in (folder / test for test in tests):
         path.write_text(re.sub(r"max_examples=\d+", f"max_examples={MOST_EXAMPLES}", path.read_text("utf-8")), "utf-8")
-    path = folder / module
-    path.write_text(with_bare_functions(path.read_text("utf-8")), "utf-8")
+    (folder / module).write_text(with_bare_functions((ROOT / module).read_text("utf-8")), "utf-8")
 
 
 def with_bare_functions(source: str) -> str:
@@ -115,8 +113,8 @@ def mutmut(folder: Path, *arguments: str) -> str:
 def outcomes(folder: Path) -> Iterator[tuple[str, str]]:
     """Each mutant's name and what became of it."""
     for line in mutmut(folder, "results", "--all", "true").splitlines():
-        name, separator, outcome = line.strip().partition(": ")
-        if separator:
+        if ": " in line:
+            name, outcome = line.strip().split(": ")
             yield name, outcome
 
 
