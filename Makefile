@@ -18,7 +18,8 @@ cover:  ## every test, and the branches that none of them took
 	coverage erase && coverage run -m pytest; coverage combine -q && coverage report
 
 lint:  ## style, layout, and the house's import rules (seconds)
-	ruff check . && ruff format --check . && lint-imports --no-logo
+	@failed=0; for check in "ruff check ." "ruff format --check ." "lint-imports --no-logo"; do \
+		$$check || failed=1; done; exit $$failed
 
 types:  ## mypy, strict (seconds)
 	mypy

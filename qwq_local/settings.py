@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final, Literal, get_args
 
 from qwq_local import card
@@ -24,6 +25,15 @@ N_IDLE: Final = 12
 """Sequences beside those, for chats that wait for their next turn."""
 MAX_SEQUENCES: Final = 256
 """LLAMA_MAX_SEQ (src/llama-cparams.h)."""
+
+
+def _check_number(name: str, value: object, default: float | None) -> None:
+    """A wrong type would be told by ctypes, in the engine's thread, without the name."""
+    if value is None and default is None:
+        return
+    wanted, called = (Real, "a number") if isinstance(default, float) else (int, "a whole number")
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        raise SettingsError(f"{name} is {value!r}, but must be {called}.", hint=f"Leave it out for {default}.")
 
 
 def _check_range(name: str, value: float, low: float, high: float, hint: str) -> None:
@@ -79,11 +89,12 @@ MAX_BREAKER_BYTES: Final = 40
 class Sampling:
     """How the next token is drawn; by default only top_k, top_p and temperature do anything.
 
-    The order is QwQ's: logit_bias, the penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature. `mirostat` 1 or 2
-    replaces all between dry and temperature, and temperature 0 all after dry. `logit_bias` pairs token ids with what is added to their
-    logits, and penalties and dry look back `…_last_n` tokens of the answer. `n_logprobs` counts the likeliest tokens to be told of with
-    each drawn one; 0 asks for that one's probability alone, None for nothing. What each sampler does: llama.cpp's include/llama.h.
-    Raises SettingsError for a value out of its range.
+    The order is llama.cpp's, and QwQ's: logit_bias, the penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature.
+    `mirostat` 1 or 2 replaces all between dry and temperature, and temperature 0 all after dry. `logit_bias` pairs token ids with what is
+    added to their logits, and penalties and dry look back `…_last_n` tokens of the answer. `n_logprobs` counts the likeliest tokens to be
+    told of with each drawn one; 0 asks for that one's probability alone, None for nothing. What each sampler does: llama.cpp's
+    include/llama.h, which llama-cpp-python installs beside its libraries.
+    Raises SettingsError for a value out of its range, or that is no number.
     """
 
     temperature: float = card.TEMPERATURE
@@ -115,10 +126,13 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, (low, high, hint) in SAMPLING_RANGES.items():
             value = getattr(self, name)
+            _check_number(name, value, getattr(Sampling, name))
             if value is not None:
                 _check_range(name, value, low, high, hint)
         _check_count("logit_bias", len(self.logit_bias), MAX_BIASES, "tokens")
         for token, bias in self.logit_bias:
+            _check_number("a token of logit_bias", token, 0)
+            _check_number(f"logit_bias of token {token}", bias, 0.0)
             _check_range(f"logit_bias of token {token}", bias, -100, 100, "-100 all but forbids a token, 100 all but forces it.")
         _check_count("dry_sequence_breakers", len(self.dry_sequence_breakers), MAX_BREAKERS, "texts")
         for text in self.dry_sequence_breakers:

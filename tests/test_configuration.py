@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwq_local.configuration import Configuration, Folders, find_folders, read_configuration, settings_file
+from qwq_local.cli import _CONFIGURED
+from qwq_local.configuration import _FOLDERS, _OPTIONS, Configuration, Folders, find_folders, read_configuration, settings_file
 from qwq_local.errors import SettingsError
 from qwq_local.settings import LoadSettings, Sampling
 
@@ -130,3 +132,10 @@ def test_whatever_the_file_says_it_is_taken_or_refused_with_a_hint(tmp_path_fact
     else:
         told = "taken"
     assert told
+
+
+def test_what_the_settings_file_says_has_a_command_that_hears_it() -> None:
+    # `serve` reads the key by itself, so that no help shows it.
+    arguments = {option.argument for key, option in _OPTIONS.items() if key not in _FOLDERS}
+    heard = {parameter.name for name in _CONFIGURED for parameter in import_module(f"qwq_local.cli.{name}").command.params}
+    assert arguments - {"api_key"} <= heard, "a key of the settings file wants an option of the same name in cli/options.py"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from qwq_local.server.wire import Wire
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,3 +30,25 @@ def test_links_between_the_documents_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize(
+    ("section", "models"),
+    [
+        ("`/v1/chat/completions`", ["openai.asked.ChatRequest", "openai.completions.CompletionRequest"]),
+        ("`/v1/responses`", ["responses.asked.ResponseRequest"]),
+        ("`/v1/messages`", ["anthropic.asked.MessagesRequest", "anthropic.asked.CountRequest"]),
+        ("`/api/chat`", ["ollama.asked.ChatRequest", "ollama.asked.GenerateRequest", "ollama.asked.Options"]),
+    ],
+)
+def test_the_page_of_the_apis_tells_of_every_field(section: str, models: list[str]) -> None:
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    [told] = [part for part in page.split("\n## ") if section in part.splitlines()[0]]
+    told += page.split("\n## ")[1]  # what holds for all of them
+    beginnings = re.findall(r"([a-z_]+)…", told)
+    for path in models:
+        module, _, name = path.rpartition(".")
+        model: type[Wire] = getattr(importlib.import_module(f"qwq_local.server.{module}"), name)
+        for field in model.model_fields.keys() | model.refused.keys():
+            is_told = re.search(rf"\b{field}\b", told) or any(field.startswith(beginning) for beginning in beginnings)
+            assert is_told, f"docs/api.md says nothing of {name}'s {field}: tell there whether it is honoured, without effect, or refused"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qwq_local import card
 from qwq_local.errors import SettingsError
-from qwq_local.settings import MAX_SEED, LoadSettings, Sampling, check_max_tokens
+from qwq_local.settings import MAX_SEED, SAMPLING_RANGES, LoadSettings, Sampling, check_max_tokens
 
 RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 5),
@@ -39,6 +39,21 @@ RANGES: dict[str, tuple[float, float]] = {
     "n_logprobs": (0, 20),
 }
 WHOLE = ("top_k", "seed", "penalty_last_n", "dry_allowed_length", "dry_penalty_last_n", "mirostat", "n_logprobs")
+
+
+def test_every_number_has_its_range_here() -> None:
+    assert RANGES.keys() == SAMPLING_RANGES.keys()
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [None, "1", True, 1.5])
+def test_what_is_no_such_number_is_refused_by_name(name: str, value: Any) -> None:
+    if (value is None and getattr(Sampling, name) is None) or (value == 1.5 and name not in WHOLE):
+        return
+    called = "a whole number" if name in WHOLE else "a number"
+    with pytest.raises(SettingsError, match=f"^{name} is {value!r}, but must be {called}") as caught:
+        Sampling(**{name: value})
+    assert caught.value.hint
 
 
 def test_the_defaults_are_qwqs_guidelines() -> None:
@@ -84,6 +99,8 @@ def test_no_number_is_refused(name: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
+        ({"logit_bias": ((7.5, 1.0),)}, "a token of logit_bias is 7.5,"),
+        ({"logit_bias": ((7, "1"),)}, "logit_bias of token 7 is '1',"),
         ({"logit_bias": ((7, 100.5),)}, "logit_bias of token 7 is 100.5,"),
         ({"logit_bias": ((1, 0.0), (7, -math.inf))}, "logit_bias of token 7 is -inf,"),
         ({"logit_bias": tuple((token, 1.0) for token in range(1025))}, "logit_bias has 1,025 tokens"),

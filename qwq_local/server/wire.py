@@ -22,7 +22,10 @@ TEXT_ONLY: Final = "QwQ reads and writes text only"
 
 
 class Wire(BaseModel):
-    """A part of a request. What it does not name is refused, and so is what `refused` names, with the reason; null says nothing."""
+    """A part of a request. What it does not name is refused, and so is what `refused` names, with the reason.
+
+    Null says nothing: what need not be sent is an `X | None = None`, and what that means is said where the field is read.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     refused: ClassVar[Mapping[str, str]] = {}

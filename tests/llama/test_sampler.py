@@ -14,7 +14,7 @@ from qwq_local.backend import Draw
 from qwq_local.errors import SettingsError
 from qwq_local.llama import LlamaBackend
 from qwq_local.llama._library import library
-from qwq_local.settings import Sampling
+from qwq_local.settings import SAMPLING_RANGES, Sampling
 from tests.backends import RECORDED, open_backend, read
 
 PROMPT: list[int] = RECORDED[0]["prompt"]
@@ -81,6 +81,44 @@ ALL = {
 )
 def test_the_samplers_are_chained_in_qwqs_order(backend: LlamaBackend, sampling: dict[str, Any], expected: str) -> None:
     assert links(backend, **sampling) == expected.split()
+
+
+AROUND: dict[str, dict[str, Any]] = {
+    "penalty_last_n": {"temperature": 0, "presence_penalty": 2, "repeat_penalty": 10},
+    "xtc_threshold": {"xtc_probability": 1, "xtc_threshold": 0.01},
+    "dynatemp_exponent": {"dynatemp_range": 0.9},
+    "dry_multiplier": {"temperature": 0, "dry_allowed_length": 1, "dry_sequence_breakers": ()},
+    "mirostat_tau": {"mirostat": 2},
+    "mirostat_eta": {"mirostat": 2, "mirostat_tau": 0.5},
+}
+"""What must be set for a number to matter; dry's others are told by its own test."""
+CHANGED = {
+    "temperature": 0.1,
+    "top_p": 0.3,
+    "top_k": 2,
+    "min_p": 0.5,
+    "presence_penalty": 2,
+    "repeat_penalty": 10,
+    "frequency_penalty": 2,
+    "penalty_last_n": 1,
+    "typical_p": 0.1,
+    "top_n_sigma": 0.5,
+    "xtc_probability": 1,
+    "xtc_threshold": 0.4,
+    "dynatemp_range": 0.9,
+    "dynatemp_exponent": 10,
+    "dry_multiplier": 5,
+    "mirostat": 2,
+    "mirostat_tau": 0.1,
+    "mirostat_eta": 1,
+}
+TOLD_ELSEWHERE = {"seed", "n_logprobs", "dry_base", "dry_allowed_length", "dry_penalty_last_n"}
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLING_RANGES.keys() - TOLD_ELSEWHERE))
+def test_each_number_changes_what_is_drawn(backend: LlamaBackend, name: str) -> None:
+    around = AROUND.get(name, OPEN)
+    assert drawn_tokens(backend, 200, **around) != drawn_tokens(backend, 200, **around | {name: CHANGED[name]})
 
 
 def test_without_truncation_tokens_come_as_often_as_the_model_says(backend: LlamaBackend) -> None:

@@ -54,6 +54,22 @@ def test_the_example_of_the_hosted_model_runs_with_another_address(client: opena
     assert [usage.total_tokens > 20 for usage in usages] == [True]
 
 
+def test_a_stream_comes_to_what_is_sent_at_once(endpoint: Endpoint) -> None:
+    asked = {"messages": SUM, "seed": 3, "logprobs": True, "n": 2}
+    whole = endpoint.post("/v1/chat/completions", asked).json()
+    lines = endpoint.post("/v1/chat/completions", asked | {"stream": True}).text.splitlines()
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+    for index, choice in enumerate(whole["choices"]):
+        streamed = [one for chunk in chunks for one in chunk["choices"] if one["index"] == index]
+        message = choice["message"]
+        assert message["refusal"] is None, "official clients find it there"
+        for name in ("content", "reasoning_content"):
+            assert "".join(one["delta"].get(name) or "" for one in streamed) == message[name]
+            told = [token for one in streamed if one["logprobs"] for token in one["logprobs"][name]]
+            assert [token["token"] for token in told] == [token["token"] for token in choice["logprobs"][name]]
+        assert [one["finish_reason"] for one in streamed if one["finish_reason"]] == [choice["finish_reason"]]
+
+
 def test_each_number_of_a_sampling_is_a_field_by_its_own_name() -> None:
     numbers = SAMPLING_RANGES.keys() - {"n_logprobs"}  # which the format calls top_logprobs
     assert numbers <= ChatRequest.model_fields.keys()

@@ -30,7 +30,7 @@ class AnswerMessage(Told):
     role: Literal["assistant"]
     content: str | None
     reasoning_content: str
-    refusal: None = None
+    refusal: None
     tool_calls: list[Call] | None = None
 
 
@@ -39,7 +39,7 @@ class Logprobs(Told):
 
     content: list[TokenLogprob]
     reasoning_content: list[TokenLogprob]
-    refusal: None = None
+    refusal: None
 
 
 class ChatChoice(Told):
@@ -69,6 +69,7 @@ def logprobs_of(drawn: Sequence[Drawn]) -> Logprobs:
     return Logprobs(
         content=[logprob_of(token) for token in told if not token.is_thought],
         reasoning_content=[logprob_of(token) for token in told if token.is_thought],
+        refusal=None,
     )
 
 
@@ -77,7 +78,7 @@ def completion_of(answers: Answers, wholes: Sequence[Whole], *, has_logprobs: bo
     choices = []
     for index, whole in enumerate(wholes):
         found = whole.found
-        message = AnswerMessage(role="assistant", content=found.content, reasoning_content=found.reasoning)
+        message = AnswerMessage(role="assistant", content=found.content, reasoning_content=found.reasoning, refusal=None)
         if found.tool_calls:
             message.content = found.content or None
             message.tool_calls = [call_of(call, new_id("call")) for call in found.tool_calls]
