@@ -38,7 +38,9 @@ class Benchmark:
     def needs(self, given: Mapping[str, str]) -> list[str]:
         """What is still to be given for it."""
         lacking = [f"--{option} FOLDER" for option in self.options if option != "python" and option not in given]
-        wanted = self.packages | ({"torch", "transformers"} if "python" in self.options and "python" not in given else set())
+        wanted = self.packages | (
+            {"sentencepiece", "torch", "transformers"} if "python" in self.options and "python" not in given else set()
+        )
         return lacking + [f"pip install {package}" for package in sorted(wanted) if find_spec(package) is None]
 
     def run(self, given: Mapping[str, str], out: Path | None) -> tuple[float, int]:

@@ -28,6 +28,7 @@ from qwq_local.engine import Finished, Request
 from qwq_local.llama import ContextShape, LlamaBackend
 from qwq_local.worker import Worker
 
+NEEDS: Final = ("pydantic_settings", "sse_starlette", "starlette_context")  # of llama-cpp-python's server
 WIDTHS: Final = (1, 2, 4, 8, 16)
 N_PROMPT, N_TOKENS, N_CTX = 64, 64, 4096
 
