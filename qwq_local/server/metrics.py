@@ -62,7 +62,7 @@ class _EngineCollector(Collector):
         yield _gauge("qwq_server_tasks", "Tasks of the server, this one among them", len(asyncio.all_tasks()))
         qwq = self._desk.qwq
         if qwq and qwq.status:
-            yield _gauge("qwq_engine_deaths_in_a_row", "Processes of the engine that died since an answer ended well", qwq.status.deaths)
+            yield _counter("qwq_engine_deaths", "Processes of the engine that died", [((), qwq.status.deaths)])
         if qwq and (numbers := qwq.snapshot()):
             yield _gauge("qwq_running", "Answers that are being written", numbers.running)
             yield _gauge("qwq_waiting", "Answers that wait for a place in the batch", numbers.waiting)

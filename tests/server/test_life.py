@@ -230,6 +230,7 @@ def test_when_the_engine_dies_its_requests_are_told_and_the_next_is_answered(end
         assert rest[-1] == "data: [DONE]"
         assert endpoint.get("/health").json()["status"] in ("loading", "ok")
         assert endpoint.post(CHAT, SUM | {"max_tokens": 5}).status_code == 200
+        assert "qwq_engine_deaths_total 1.0" in endpoint.get("/metrics").text.splitlines()
 
 
 def test_a_server_that_is_stopped_lets_answers_end() -> None:
