@@ -25,6 +25,7 @@ def run_schemathesis(url: str, max_examples: int, folder: Path, phases: str = "e
     """Send up to `max_examples` random requests to each route, and those that cover each field's borders."""
     checks = ",".join((*CHECKS, *MORE_CHECKS))
     options = ["--checks", checks, "--max-examples", str(max_examples), "--phases", phases, "--seed", "1", "--no-color"]
+    options += ["--request-timeout", "60"]  # an answer of a busy machine is late, not wrong
     program = str(Path(sys.executable).with_name("schemathesis"))
     done = subprocess.run([program, "run", f"{url}/openapi.json", *options], cwd=folder, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
