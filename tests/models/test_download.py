@@ -6,7 +6,6 @@ import random
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,10 @@ from qwq_local.models import download
 from qwq_local.models.download import PullProgress, local_name, part_path
 from qwq_local.models.hub import Hub
 from qwq_local.models.record import Record, read_record
-from tests.hub_server import COMMIT, Fault, HubServer, random_fault, serve, sha256
-from tests.pulling import CONTENT, REPOSITORIES, REPOSITORY, SHARDS, Ears, bring, parts
+from tests.hub_server import COMMIT, Fault, HubServer, random_fault, sha256
+from tests.pulling import CONTENT, REPOSITORY, SHARDS, Ears, bring, parts
 
 CUTS = [0, 1, 16_383, 350_000, len(CONTENT) - 1]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-    with serve(REPOSITORIES) as hub:
-        yield hub
 
 
 def test_a_model_in_parts_comes_whole(server: HubServer, tmp_path: Path) -> None:

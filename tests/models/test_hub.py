@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,8 @@ from qwq_local.errors import HubError
 from qwq_local.models.download import PullProgress
 from qwq_local.models.hub import Hub
 from qwq_local.models.record import Record, read_record
-from tests.hub_server import COMMIT, Fault, HubServer, serve, sha256
-from tests.pulling import CONTENT, OTHER, REPOSITORIES, REPOSITORY, Ears, bring, parts
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-    with serve(REPOSITORIES) as hub:
-        yield hub
+from tests.hub_server import COMMIT, Fault, HubServer, sha256
+from tests.pulling import CONTENT, OTHER, REPOSITORY, Ears, bring, parts
 
 
 def test_a_pull_brings_the_file_with_its_record_and_says_how_far_it_is(server: HubServer, tmp_path: Path) -> None:
