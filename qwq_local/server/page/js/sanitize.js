@@ -10,6 +10,7 @@ const ATTRIBUTES = ["align", "checked", "class", "data-language", "disabled", "h
 const RULES = {
   ALLOWED_TAGS: TAGS,
   ALLOWED_ATTR: ATTRIBUTES,
+  ADD_URI_SAFE_ATTR: ATTRIBUTES.filter((name) => name !== "href"),
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
