@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import Final
+from typing import Any, Final
 
 from qwq_local.engine import Answering, Event, Failed, Finished, RopeSwitched, Thinking, ThoughtClosed
 from qwq_local.errors import QwqError
@@ -102,7 +102,7 @@ class Writing:
             raise
         except Exception as error:
             if not isinstance(error, QwqError | ApiError):
-                logging.getLogger("qwq.server").error("an answer failed", exc_info=error)
+                logging.getLogger("qwq.server").exception("an answer failed")
             await self._end("failed", error=str(as_api_error(error).detail))
         finally:
             self._let_go()
@@ -136,14 +136,10 @@ class Writing:
             case Finished(reason):
                 await self._end("whole", finish_reason=reason, usage=asdict(event.usage), rope=event.rope)
 
-    async def _end(
-        self, state: State, *, finish_reason: str = "", error: str = "", usage: dict[str, int] | None = None, rope: str = ""
-    ) -> None:
-        usage = usage or {}
-        n_tokens = usage.get("completion_tokens", self._n_tokens)
-        ending = {"finish_reason": finish_reason, "error": error, "usage": usage, "rope": rope}
+    async def _end(self, state: State, **ending: Any) -> None:  # noqa: ANN401 - fields of a draft's ending
         await asyncio.to_thread(self._draft.finish, state, **ending)
-        self._message = replace(self._so_far(), state=state, n_tokens=n_tokens, **ending)  # type: ignore[arg-type] # each has its field's type
+        self._n_tokens = ending.get("usage", {}).get("completion_tokens", self._n_tokens)
+        self._message = replace(self._so_far(), state=state, **ending)
         self._is_over = True
         self._wake()
 
