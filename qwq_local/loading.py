@@ -17,6 +17,7 @@ from qwq_local.engine import Engine, EngineSettings, PrefixShelf
 from qwq_local.errors import LoadError, SettingsError
 from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, LoadListener, cpu_build
 from qwq_local.machine import hardware
+from qwq_local.machine.machine import Machine
 from qwq_local.models.store import ModelFile, find, find_local, model_file
 from qwq_local.offers import offer_of_file, offers_here
 from qwq_local.plan.fit import choose, fit, shares_by_device
@@ -39,9 +40,15 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """A file and how it is to be loaded: `gpu_shares` says how many layers each of llama.cpp's GPUs takes."""
+    """A file and how it is to be loaded on this machine: `gpu_shares` says how many layers each of llama.cpp's GPUs takes.
+
+    `tokens_per_second` are those predicted for it, where they can be.
+    """
 
     file: ModelFile
+    quantization: str
+    machine: Machine
+    tokens_per_second: float | None
     placement: Placement
     gpu_shares: tuple[int, ...]
     n_sequences: int
@@ -92,7 +99,17 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
         offer = offer_of_file(model.paths, model.quantization, model.name)
         candidate = fit(machine, offer, wish, force=settings.force)
     shares = shares_by_device(machine, candidate.placement, devices)
-    return LoadPlan(file, candidate.placement, shares, wish.n_sequences, _notice(candidate, wish), expect(candidate, machine, cpu))
+    return LoadPlan(
+        file,
+        candidate.offer.quant,
+        machine,
+        candidate.tokens_per_second,
+        candidate.placement,
+        shares,
+        wish.n_sequences,
+        _notice(candidate, wish),
+        expect(candidate, machine, cpu),
+    )
 
 
 def _notice(candidate: Candidate, wish: PlanWish) -> str:

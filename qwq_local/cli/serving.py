@@ -12,8 +12,9 @@ from typing import Any
 from qwq_local.asking import AnswerWish
 from qwq_local.cli.options import take_load
 from qwq_local.cli.terminal import notice
-from qwq_local.configuration import read_configuration
+from qwq_local.configuration import find_folders, read_configuration
 from qwq_local.errors import SettingsError
+from qwq_local.history import CHATS_FILE
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
 from qwq_local.server.addresses import allowed_hosts, origin_of
@@ -69,7 +70,8 @@ def read_settings(options: dict[str, Any]) -> tuple[ServerSettings, LoadSettings
         origins=frozenset(map(_origin, take("origins"))),
         max_body_bytes=round(take("max_body_mib") * 2**20),
     )
-    server = {"host": host, "port": take("port"), "stop_seconds": take("stop_seconds"), "logs_prompts": take("log_prompts")}
+    chats = None if take("no_history") else find_folders().data / CHATS_FILE
+    server = {"chats": chats, "host": host, "port": take("port"), "stop_seconds": take("stop_seconds"), "logs_prompts": take("log_prompts")}
     desk = DeskSettings(
         model=model,
         n_parallel=load_settings.n_parallel,

@@ -13,13 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from qwq_local.errors import ChatNotFoundError
+from qwq_local.errors import ChatNotFoundError, HistoryError
 from qwq_local.history.chat import Chat, ChatMessage, ChatSummary, Found, Role, State
 from qwq_local.history.draft import Draft
 from qwq_local.history.file import DamagedHistoryError, as_history_error, open_file, suspect
 from qwq_local.history.pen import Pen
 from qwq_local.history.search import search
 
+CHATS_FILE: Final = "chats.db"
+"""What the file is called, in the folder of the user's data."""
 LOST_SECONDS: Final = 10.0
 """Whoever writes a message gives a sign of life more often than that."""
 UNUSED_SECONDS: Final = 24 * 3600.0
@@ -59,6 +61,16 @@ class History:
             db.execute("UPDATE messages SET state = 'lost' WHERE state = 'writing' AND touched_at < ?", [history._alive_since()])
             db.execute("DELETE FROM chats WHERE leaf_id IS NULL AND created_at < ?", [clock() - UNUSED_SECONDS])
         return history
+
+    @classmethod
+    def open_anyway(cls, path: Path | None) -> Self:
+        """Open a file of chats; where it cannot be opened they are kept in memory only, and `notices` say why."""
+        try:
+            return cls.open(path)
+        except HistoryError as error:
+            history = cls.open(None)
+            history.notices.append(f"{error} {error.hint} Until then chats are kept only as long as this runs.".replace("  ", " "))
+            return history
 
     @property
     def problem(self) -> str:
