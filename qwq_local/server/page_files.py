@@ -1,4 +1,4 @@
-"""The page's files, as a browser should keep them: the libraries for good, since a version is in their path; the page's own asked for anew."""
+"""The page's files, as a browser should keep them: libraries for good, since their paths hold a version; the page's own asked for anew."""
 
 from __future__ import annotations
 

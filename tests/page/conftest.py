@@ -1,4 +1,4 @@
-"""A headless Chromium, and pages in it that fail their test where they ask anyone but this server, or where the console tells of an error."""
+"""A headless Chromium, and pages in it that fail their test where they ask anyone but this server, or their console tells of an error."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.page.script import SCRIPT
 from tests.scripted import load_scripted
 from tests.serving import Endpoint, running
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 PATIENCE_MS = 15_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass
@@ -33,7 +44,7 @@ class Watched:
         self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        self.page.on("console", lambda message: message.type == "error" and self.complaints.append(f"{message.text} {message.location}"))
 
     def check(self, origin: str) -> None:
         """Fail on a request to elsewhere, and on complaints that were not expected."""
@@ -55,6 +66,13 @@ def browser() -> Iterator[Browser]:
 def scripted() -> Iterator[Endpoint]:
     """A server whose model answers by the script, a token every few milliseconds."""
     with running(load=load_scripted(SCRIPT, pace_seconds=0.002)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def quick() -> Iterator[Endpoint]:
+    """The same, as fast as it goes."""
+    with running(load=load_scripted(SCRIPT)) as found:
         yield found
 
 

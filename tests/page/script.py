@@ -24,12 +24,12 @@ def double(number: int) -> int:
 
 So it is \boxed{x = 2}, as <b>html</b> and [a link](https://example.com) show.
 """
-LONG: Final = "step after step " * 400
+LONG: Final = " ".join(f"step {number}," for number in range(200))
 HOSTILE: Final = {
     "script": "<script>window.pwned = 1</script>",
     "handler": "<img src=x onerror='window.pwned = 1'>",
     "javascript-link": "[go](javascript:window.pwned=1)",
-    "javascript-link-in-disguise": "[go](java&#x09;script:window.pwned=1) [go](JaVaScRiPt&colon;window.pwned=1) <javascript:window.pwned=1>",
+    "javascript-link-in-disguise": "[go](java&#x09;script:window.pwned=1) [go](JaVaScRiPt&colon;window.pwned=1) <javascript:pwned=1>",
     "data-link": "[go](data:text/html,<script>window.pwned=1</script>) [go](vbscript:window.pwned=1) [go](file:///etc/passwd)",
     "image": "![see](https://evil.example/leak.png?secret) ![x][1]\n\n[1]: https://evil.example/second.png",
     "svg": "<svg onload='window.pwned=1'><a href='javascript:window.pwned=1'><text>x</text></a></svg>",

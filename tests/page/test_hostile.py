@@ -11,11 +11,11 @@ from tests.page.test_chat import ask, wait_until_done
 from tests.serving import Endpoint
 
 pytestmark = pytest.mark.slow
-FORBIDDEN = "script, style, link, meta, base, iframe, object, embed, form, video, audio, svg:not(.icon):not(.katex svg), template, [onclick], [onload]"
+FORBIDDEN = "script, style, link, meta, base, iframe, object, form, video, template, [onclick], [onload]"
 
 
-def test_no_answer_executes_leaves_the_machine_or_looks_like_the_page(visit: Visit, scripted: Endpoint) -> None:
-    watched = visit(scripted)
+def test_no_answer_executes_leaves_the_machine_or_looks_like_the_page(visit: Visit, quick: Endpoint) -> None:
+    watched = visit(quick)
     page = watched.page
     for name in HOSTILE:
         ask(page, f"Attack {name}.")

@@ -11,7 +11,7 @@ const LONGEST_WAIT_MS = 5000;
 /** How near to the end someone reads who wants to see what comes next. */
 const NEAR_PX = 80;
 const NOTES = {
-  rope_switched: (data) => data.why || "Reading again for a long context…",
+  rope_switched: () => "Reading again, now for a long context…",
   thought_closed: () => "",
 };
 const VIEWS = { user: QuestionView, assistant: AnswerView, tool: ToolView };
@@ -100,7 +100,7 @@ export class Conversation {
       }
       if (signal.aborted) return;
       if (this.writing) await sleep(wait, signal);
-      await this.#refresh(signal);
+      if (!signal.aborted) await this.#refresh(signal);
     }
   }
 
@@ -150,7 +150,7 @@ export class Conversation {
     return {
       choose: (id) => this.#try(async () => this.#replace(await api.changeChat(this.chat.id, { leaf_id: latestLeaf(this.chat, id) }))),
       edit: (question, content) => this.ask(content, question.parent_id),
-      retry: () => this.#try(() => this.#begin(() => api.retry(this.chat.id, message.parent_id, this.listeners.how()))),
+      retry: () => this.#try(() => this.#begin((id) => api.retry(id, message.parent_id, this.listeners.how()))),
       grown: () => this.stick(),
     };
   }
@@ -160,14 +160,16 @@ export class Conversation {
     return this.open(chat.id);
   }
 
+  /** Has something begun, and shows it; unless another chat was opened in the meantime. */
   async #begin(asking) {
-    await asking();
-    await this.open(this.chat.id);
+    const { id } = this.chat;
+    await asking(id);
+    if (this.chat?.id === id) await this.open(id);
   }
 
   /** Asks something behind a message, or behind the last; whether it was taken. */
   ask(content, parentId = this.chat?.leaf_id ?? null) {
-    return this.#try(() => this.#begin(() => api.ask(this.chat.id, { content, parent_id: parentId, ...this.listeners.how() })));
+    return this.#try(() => this.#begin((id) => api.ask(id, { content, parent_id: parentId, ...this.listeners.how() })));
   }
 
   stop() {

@@ -2,7 +2,7 @@
 
 const FOLDER = new URL("../vendor/katex-0.19.1/dist/", import.meta.url);
 /** What a model writes decides what KaTeX is given: macros that expand for ever and boxes as large as a house are cut off. */
-const LIMITS = { trust: false, throwOnError: false, strict: "ignore", maxExpand: 500, maxSize: 20, errorColor: "currentColor" };
+const LIMITS = { trust: false, throwOnError: true, strict: "ignore", maxExpand: 500, maxSize: 20, errorColor: "currentColor" };
 const MAX_LENGTH = 20_000;
 const MAX_KEPT = 300;
 
@@ -36,12 +36,24 @@ function setOne(katex, place) {
   place.dataset.set = "";
   place.dataset.tex = tex;
   if (!kept.has(key)) {
-    katex.render(tex, place, { ...LIMITS, displayMode });
     if (kept.size >= MAX_KEPT) kept.delete(kept.keys().next().value);
-    kept.set(key, place.firstChild.cloneNode(true));
-    return;
+    kept.set(key, rendered(katex, tex, displayMode));
   }
   place.replaceChildren(kept.get(key).cloneNode(true));
+}
+
+/** A formula; its TeX where KaTeX cannot read it, or would go too deep. */
+function rendered(katex, tex, displayMode) {
+  const box = document.createElement("span");
+  try {
+    katex.render(tex, box, { ...LIMITS, displayMode });
+  } catch (error) {
+    if (!(error instanceof katex.ParseError || error instanceof RangeError)) throw error;
+    box.textContent = tex;
+    box.className = "unread";
+    box.title = error.message;
+  }
+  return box;
 }
 
 /** Where the brace that is open at `start` is closed; -1 where it is not. */
