@@ -60,7 +60,10 @@ export class Composer {
     this.isSending = true;
     const from = this.chatId;
     try {
-      if (!(await this.actions.send(text))) return;
+      if (!(await this.actions.send(text))) {
+        this.#keep();
+        return;
+      }
     } finally {
       this.isSending = false;
     }

@@ -50,6 +50,7 @@ export class Conversation {
 
   close() {
     this.listening.abort();
+    this.isAwaited = false;
     this.chat = null;
     this.views.clear();
     this.#show();
@@ -61,7 +62,10 @@ export class Conversation {
     const mine = (this.listening = new AbortController());
     const chat = await this.#fetch(id, mine.signal);
     if (mine.signal.aborted || !chat) return;
-    if (this.chat?.id !== chat.id) this.views.clear();
+    if (this.chat?.id !== chat.id) {
+      this.isAwaited = !this.chat && this.isAwaited;
+      this.views.clear();
+    }
     this.chat = chat;
     this.follows = true;
     this.#show();
@@ -127,7 +131,7 @@ export class Conversation {
       this.listeners.changed();
     }
     if (!wasThinking && view.isThinking) announce("Thinking");
-    if (event === "end") announce(data.state === "whole" ? "Answer complete" : "The answer ended");
+    this.#announceEnd();
     this.stick();
   }
 
@@ -142,8 +146,19 @@ export class Conversation {
       return view.root;
     });
     arrange(this.log, shown);
+    this.#announceEnd();
     this.listeners.changed();
     this.stick();
+  }
+
+  /** Says once that an answer is there, however one came to know of it. */
+  #announceEnd() {
+    if (this.writing) this.isAwaited = true;
+    else if (this.isAwaited) {
+      this.isAwaited = false;
+      const { state } = this.views.get(this.chat?.leaf_id)?.message ?? {};
+      announce(state === "whole" ? "Answer complete" : "The answer ended");
+    }
   }
 
   #actions(message) {
@@ -164,7 +179,9 @@ export class Conversation {
   async #begin(asking) {
     const { id } = this.chat;
     await asking(id);
-    if (this.chat?.id === id) await this.open(id);
+    if (this.chat?.id !== id) return;
+    this.isAwaited = true;
+    await this.open(id);
   }
 
   /** Asks something behind a message, or behind the last; whether it was taken. */

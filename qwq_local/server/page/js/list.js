@@ -54,6 +54,7 @@ export class ChatList {
   }
 
   #show() {
+    if (this.box.querySelector(".rename")) return;
     const isSearch = Boolean(this.field.value.trim());
     const groups = new Map();
     for (const chat of this.chats) {
@@ -64,6 +65,11 @@ export class ChatList {
     const none = make("p", { className: "none" }, isSearch ? "Nothing found." : "Your chats will be listed here.");
     arrange(this.box, shown.length ? shown : [none]);
     this.mark(this.current);
+  }
+
+  /** A chat's link in the list as it is now. */
+  #link(id) {
+    return [...this.box.querySelectorAll("a")].find((link) => link.dataset.id === id);
   }
 
   #item(chat) {
@@ -111,7 +117,7 @@ export class ChatList {
 
   #rename() {
     const { chosen } = this;
-    const item = this.opener.closest("li");
+    const item = this.#link(chosen.id).closest("li");
     const field = make("input", { value: chosen.title, maxLength: 200, aria: { label: "New title" } });
     const form = make("form", { className: "rename" }, field);
     const before = [...item.childNodes];
@@ -129,7 +135,7 @@ export class ChatList {
       if (event.key !== "Escape") return;
       event.stopPropagation();
       close();
-      this.opener.focus();
+      this.#link(chosen.id).focus();
     });
     field.addEventListener("blur", close);
     item.replaceChildren(form);

@@ -75,6 +75,7 @@ const composer = new Composer({
       const { system, options, model } = forNewChats();
       const begun = await api.startChat({ content: text, ...(system && { system }), options, ...(model && { model }) });
       history.pushState(null, "", `#/c/${begun.chat_id}`);
+      conversation.isAwaited = true;
       await route();
       return true;
     } catch (error) {
