@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from qwq_local.engine import Engine, EngineSettings
@@ -38,7 +39,9 @@ def load_scripted(script: Mapping[str, tuple[str, str]], pace_seconds: float = 0
         backend = ScriptedBackend(script, pace_seconds)
         worker = Worker(backend, partial(Engine, settings=EngineSettings(4)))
         on_progress(1.0)
-        opened = OpenModel(plan_load(model, settings), N_CTX, backend.vocabulary, None, worker, worker.close)
+        plan = plan_load(model, settings)
+        plan = replace(plan, file=replace(plan.file, native_ctx=N_CTX, longest_ctx=N_CTX))
+        opened = OpenModel(plan, N_CTX, backend.vocabulary, None, worker, worker.close)
         return QwQ(opened, settings, reads_ahead=False)
 
     return load

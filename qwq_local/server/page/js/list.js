@@ -6,6 +6,8 @@ import { day, marked } from "./format.js";
 
 const SEARCH_AFTER_MS = 200;
 const PAGE = 50;
+/** Who finds more than these looks for another word. */
+const FOUND = 200;
 
 export class ChatList {
   /** @param {{failed: (e: Error) => void, told: (notices: string[], problem: string) => void, reached: (is: boolean) => void,
@@ -32,9 +34,10 @@ export class ChatList {
     const { signal } = (this.asking = new AbortController());
     const before = isMore ? (this.chats.at(-1)?.updated_at ?? null) : null;
     try {
-      const told = await api.listChats({ search: this.field.value.trim(), before, limit: PAGE }, signal);
+      const search = this.field.value.trim();
+      const told = await api.listChats({ search, before, limit: search ? FOUND : PAGE }, signal);
       this.chats = isMore ? [...this.chats, ...told.chats] : told.chats;
-      byId("more").hidden = !told.has_more;
+      byId("more").hidden = !told.has_more || Boolean(search);
       this.listeners.reached(true);
       this.listeners.told(told.notices ?? [], told.problem ?? "");
       this.#show();
