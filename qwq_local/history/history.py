@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from qwq_local.errors import ChatNotFoundError, HistoryError
+from qwq_local.errors import ChatNotFoundError, DamagedHistoryError, HistoryError
 from qwq_local.history.chat import Chat, ChatMessage, ChatSummary, Found, Role, State
 from qwq_local.history.draft import Draft
-from qwq_local.history.file import DamagedHistoryError, as_history_error, open_file, suspect
+from qwq_local.history.file import as_history_error, open_file, suspect
 from qwq_local.history.pen import Pen
 from qwq_local.history.search import search
 
