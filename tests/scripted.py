@@ -40,7 +40,7 @@ def load_scripted(script: Mapping[str, tuple[str, str]], pace_seconds: float = 0
         worker = Worker(backend, partial(Engine, settings=EngineSettings(4)))
         on_progress(1.0)
         plan = plan_load(model, settings)
-        plan = replace(plan, file=replace(plan.file, native_ctx=N_CTX, longest_ctx=N_CTX))
+        plan = replace(plan, file=replace(plan.file, native_ctx=N_CTX, yarn_factor=1.0))
         opened = OpenModel(plan, N_CTX, backend.vocabulary, None, worker, worker.close)
         return QwQ(opened, settings, reads_ahead=False)
 
