@@ -18,6 +18,7 @@ EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _COMMANDS = {
     "ask": "Answer one question.",
+    "bench": "Measure how fast a model runs here, and what it could reach.",
     "chat": "Talk with the model in the terminal.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
     "doctor": "Find what is wrong here, and the command that mends it.",
