@@ -21,14 +21,15 @@ class Screen(io.StringIO):
         return True
 
 
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+def screen_of(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A terminal in place of standard error; not a fixture, since pytest replaces the stream once more before a test."""
     made = Screen()
     monkeypatch.setattr(sys, "stderr", made)
     return made
 
 
-def test_a_line_is_written_over_and_taken_away(screen: Screen) -> None:
+def test_a_line_is_written_over_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = screen_of(monkeypatch)
     line = StatusLine()
     line.clear()
     line.show("one")
@@ -39,7 +40,8 @@ def test_a_line_is_written_over_and_taken_away(screen: Screen) -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40])
-def test_a_line_longer_than_the_terminal_is_cut_so_that_none_piles_up(screen: Screen, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+def test_a_line_longer_than_the_terminal_is_cut_so_that_none_piles_up(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    screen = screen_of(monkeypatch)
     monkeypatch.setattr(activity, "width_of", lambda _: width)
     StatusLine().show("a long text that says " * 9)
     shown = screen.getvalue().removeprefix(ERASE)
@@ -72,13 +74,13 @@ def test_what_is_said_is_the_stage_how_far_and_how_long_still() -> None:
     assert Activity("", lambda: 9.0).text() == ""
 
 
-def test_it_goes_on_by_itself_while_nothing_is_heard_and_leaves_nothing(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_by_itself_while_nothing_is_heard_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = screen_of(monkeypatch)
     monkeypatch.setattr(Activity, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(Activity, "PERIOD_SECONDS", 0.01)
     n_threads = threading.active_count()
-    with pytest.raises(KeyboardInterrupt), Activity("waiting"):
+    with Activity("waiting"):
         wait_until(lambda: "waiting … 0 s" in screen.getvalue())
-        raise KeyboardInterrupt
     assert screen.getvalue().endswith(ERASE)
     assert threading.active_count() == n_threads
     time.sleep(0.03)
