@@ -23,7 +23,9 @@ outermost rooms translate.
     ├── DecodeError            llama.cpp failed in mid-answer
     │   └── ModelClosedError   it was closed meanwhile, or before
     ├── WorkerDiedError        the process that runs llama.cpp was killed or crashed
-    └── ToolServerError        a server of tools cannot be started, or fails
+    ├── ToolServerError        a server of tools cannot be started, or fails
+    └── HistoryError           chats that cannot be kept or read
+        └── ChatNotFoundError  no such chat
 """
 
 from __future__ import annotations
@@ -142,3 +144,11 @@ class WorkerDiedError(QwqError):
 
 class ToolServerError(QwqError):
     """A server of tools cannot be started, has ended, or says what cannot be understood."""
+
+
+class HistoryError(QwqError):
+    """The chats cannot be kept, or not be read."""
+
+
+class ChatNotFoundError(HistoryError):
+    """No such chat, or no such message in it."""

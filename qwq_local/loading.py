@@ -41,9 +41,15 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """A file and how it is to be loaded: `gpu_shares` says how many layers each of llama.cpp's GPUs takes."""
+    """A file and how it is to be loaded on this machine: `gpu_shares` says how many layers each of llama.cpp's GPUs takes.
+
+    `tokens_per_second` are those predicted for it, where they can be.
+    """
 
     file: ModelFile
+    quantization: str
+    machine: Machine
+    tokens_per_second: float | None
     placement: Placement
     gpu_shares: tuple[int, ...]
     n_sequences: int
@@ -113,7 +119,17 @@ def load_plan(
     machine, cpu = known
     wish = wish_of(settings)
     shares = shares_by_device(machine, candidate.placement, devices)
-    return LoadPlan(file, candidate.placement, shares, wish.n_sequences, _notice(candidate, wish), expect(candidate, machine, cpu))
+    return LoadPlan(
+        file,
+        candidate.offer.quant,
+        machine,
+        candidate.tokens_per_second,
+        candidate.placement,
+        shares,
+        wish.n_sequences,
+        _notice(candidate, wish),
+        expect(candidate, machine, cpu),
+    )
 
 
 def _notice(candidate: Candidate, wish: PlanWish) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from qwq_local.agent import AgentReply, Record, RoundsSpent, ToolAnswered, ToolCalled, run_agent
 from qwq_local.asking import AnswerWish
+from qwq_local.cli.first_run import with_model
 from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import LoadingBar, notice
 from qwq_local.cli.tools import AgentPrinter, Permission, opened_tools
@@ -60,6 +61,7 @@ def opened_model(load: Mapping[str, Any], options: Mapping[str, Any], *, reads_a
     warning = AnswerWish.of(options, None).sampling.warning
     if warning:
         notice(f"warning: {warning}")
+    load = with_model(load)
     started_at = time.perf_counter()
     bar = LoadingBar(started_at)
     try:

@@ -16,8 +16,10 @@ from starlette.staticfiles import StaticFiles
 
 from qwq_local import __version__
 from qwq_local.errors import QwqError
-from qwq_local.server import house
+from qwq_local.server import house, machine
 from qwq_local.server.anthropic import messages
+from qwq_local.server.chats import routes as chats_routes
+from qwq_local.server.chats.room import ChatRoom
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_response, invalid_request
 from qwq_local.server.guard import Guard, Visit
@@ -42,8 +44,8 @@ _STATUSES: Final = {
 }
 
 
-def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], metrics: Metrics) -> FastAPI:
-    """The application that serves a desk; `on_end` is told of every request."""
+def make_app(desk: Desk, chats: ChatRoom, guard: GuardSettings, on_end: Callable[[Visit], None], metrics: Metrics) -> FastAPI:
+    """The application that serves a desk, and the chats of its page; `on_end` is told of every request."""
     app = FastAPI(
         title="qwq-local",
         version=__version__,
@@ -58,9 +60,10 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
         },
     )
     app.state.desk = desk
+    app.state.chats = chats
     app.state.metrics = metrics
     app.state.responses = ResponseStore()
-    for module in (chat, completions, responses, messages, answers, models, house):
+    for module in (chat, completions, responses, messages, answers, models, chats_routes, machine, house):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(packages=[("qwq_local.server", "page")]), name="static")
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")

@@ -112,7 +112,7 @@ def test_what_says_nothing_of_the_machine_is_not_kept(
     machine = replace(MACHINE, gpus=(), ram_available_bytes=(8 if shortage else 64) * GIB)
     candidate = consider(machine, Q4, PlanWish(n_ctx=8192))
     expectation = Expectation(Path(), "cpu", "cpu", lambda _: 1.0) if expects else None
-    plan = LoadPlan(report.file, candidate.placement, (), 16, expectation=expectation)
+    plan = LoadPlan(report.file, "Q4_K_M", machine, None, candidate.placement, (), 16, expectation=expectation)
     prepared = bench.Prepared(plan, candidate, machine, ())
     found = bench._report(prepared, (RAM,), 1.0, SPEEDS, [replace(SPEEDS, is_disturbed=disturbed)])
     assert says in found.why_not_kept
