@@ -22,6 +22,7 @@ _COMMANDS = {
     "chat": "Talk with the model in the terminal.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
     "doctor": "Find what is wrong here, and the command that mends it.",
+    "history": "List, search, show, continue, export and remove chats.",
     "imatrix": "Measure what matters in a model's weights, before quantizing.",
     "list": "List the models on this machine.",
     "plan": "Say what to run on this machine, and why.",

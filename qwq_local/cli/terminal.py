@@ -33,6 +33,11 @@ def tell_error(error: str, hint: str) -> None:
         notice(f"hint: {hint}")
 
 
+def plain_text(text: str) -> str:
+    """Text of several lines for a terminal: no control characters, and nothing that turns the direction of writing."""
+    return text.translate(_CONTROLS | _TURNS)
+
+
 def one_line(text: str) -> str:
     """Text for a single line of a terminal: no control characters, and nothing that turns the direction of writing."""
     return " ".join(text.split()).translate(_CONTROLS | _TURNS)

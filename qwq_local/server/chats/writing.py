@@ -137,6 +137,8 @@ class Writing:
                 await self._end("whole", finish_reason=reason, usage=asdict(event.usage), rope=event.rope)
 
     async def _end(self, state: State, **ending: Any) -> None:  # noqa: ANN401 - fields of a draft's ending
+        if self._is_over:
+            return
         await asyncio.to_thread(self._draft.finish, state, **ending)
         self._n_tokens = ending.get("usage", {}).get("completion_tokens", self._n_tokens)
         self._message = replace(self._so_far(), state=state, **ending)
