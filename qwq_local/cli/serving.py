@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import webbrowser
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from qwq_local.asking import AnswerWish
+from qwq_local.cli.first_run import with_model
 from qwq_local.cli.options import take_load
 from qwq_local.cli.terminal import notice
 from qwq_local.configuration import find_folders, read_configuration
@@ -29,6 +30,8 @@ def run(options: dict[str, Any]) -> None:
     opens_page, log_format = options.pop("opens_page"), options.pop("log_format")
     how = {"isolated": True, "keeps_chats": options.pop("keeps_chats"), "idle_seconds": options.pop("idle_seconds")}
     settings, load_settings = read_settings(options)
+    model = with_model({**asdict(load_settings), "model": settings.desk.model})["model"]
+    settings = replace(settings, desk=replace(settings.desk, model=model))
     logs.set_up(log_format)
 
     def load(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:

@@ -47,10 +47,10 @@ class Writing:
 
     async def events(self) -> AsyncIterator[bytes]:
         """What has come so far, and then what comes, as server-sent events, until it ends."""
-        yield sent_event(message_told(self._so_far()).model_dump(), "state")
+        n_heard, so_far = len(self._told), self._so_far()  # before anything is yielded, since more comes meanwhile
+        yield sent_event(message_told(so_far).model_dump(), "state")
         if self._answers is None:
             yield sent_event({}, "waiting")
-        n_heard = len(self._told)
         while not self.is_over or n_heard < len(self._told):
             heard = self._told[n_heard:]
             n_heard += len(heard)
