@@ -97,7 +97,8 @@ def listen(url: str, seen: Seen) -> None:
 @contextmanager
 def answering(server: Serve) -> Iterator[Seen]:
     """A chat on the server, and what a client sees of it; at its end the client has heard all."""
-    begun = httpx.post(f"{server.url}/chats", json={"content": "What is 47 + 85?", "options": {"stops_repetition": False}}, timeout=60).raise_for_status().json()
+    asked = {"content": "What is 47 + 85?", "options": {"stops_repetition": False}}
+    begun = httpx.post(f"{server.url}/chats", json=asked, timeout=60).raise_for_status().json()
     seen = Seen()
     listener = threading.Thread(target=listen, args=(f"{server.url}/chats/{begun['chat_id']}/events", seen))
     listener.start()
