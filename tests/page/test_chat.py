@@ -31,7 +31,7 @@ def test_an_answer_of_the_demo_is_written_with_its_thought_folded(visit: Visit, 
     wait_until_done(page)
     expect(page.locator(".thought summary")).to_have_text(re.compile(r"Thought for [\d.]+ s · \d+ tokens"))
     expect(page.locator(".thought-text")).to_be_hidden()
-    expect(page.locator(".answer .bar .figures")).to_have_text(re.compile(r"\d+ tokens · [\d.]+ tokens/s · [\d.]+ s"))
+    expect(page.locator(".answer .bar .figures")).to_have_text(re.compile(r"\d+ tokens · [\d.,]+ tokens/s · [\d.]+ s"))
     expect(page.locator("#question")).to_have_value("")
     expect(page.locator("#chats a[aria-current]")).to_have_text("What is 47 + 85?")
 
