@@ -26,6 +26,7 @@ from qwq_local.server.guard import Guard, Visit
 from qwq_local.server.metrics import Metrics
 from qwq_local.server.ollama import answers, models
 from qwq_local.server.openai import chat, completions
+from qwq_local.server.page_files import PageFiles
 from qwq_local.server.responses import routes as responses
 from qwq_local.server.responses.store import ResponseStore
 from qwq_local.server.settings import GuardSettings
@@ -65,7 +66,7 @@ def make_app(desk: Desk, chats: ChatRoom, guard: GuardSettings, on_end: Callable
     app.state.responses = ResponseStore()
     for module in (chat, completions, responses, messages, answers, models, chats_routes, machine, house):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(packages=[("qwq_local.server", "page")]), name="static")
+    app.mount("/static", PageFiles(packages=[("qwq_local.server", "page")]), name="static")
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     app.add_exception_handler(RequestValidationError, _refuse)
     for kind in (HTTPException, QwqError):

@@ -20,10 +20,12 @@ class Options(Samplers):
     max_tokens: Tokens | None = None
     think_tokens: Budget | None = None
     thinks: bool | None = None
+    stops_repetition: bool | None = None
 
     def chosen(self) -> dict[str, Any]:
         """Those that were given."""
-        return self.sampling_options() | given(max_tokens=self.max_tokens, think_tokens=self.think_tokens, thinks=self.thinks)
+        names = ("max_tokens", "think_tokens", "thinks", "stops_repetition")
+        return self.sampling_options() | given(**{name: getattr(self, name) for name in names})
 
 
 class Again(Wire):

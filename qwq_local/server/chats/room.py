@@ -90,7 +90,8 @@ class ChatRoom:
     @contextmanager
     def _alone_in(self, chat_id: str) -> Iterator[None]:
         """Around a beginning in a chat. Raises ApiError where an answer is written there, or just begun."""
-        if chat_id in self._writings or chat_id in self._begun:
+        writing = self._writings.get(chat_id)
+        if (writing and not writing.is_over) or chat_id in self._begun:
             raise ApiError(409, "An answer is being written in this chat. Stop it, or wait for its end.", code="busy")
         self._begun.add(chat_id)
         try:
@@ -126,11 +127,13 @@ class ChatRoom:
             pending.cancel()
             raise
         message = (await asyncio.to_thread(self.history.get, chat_id)).messages[draft.id]
-        self._writings[chat_id] = Writing(message, draft, pending, hand_in, lambda: self._forget(chat_id))
+        self._writings[chat_id] = Writing(message, draft, pending, hand_in, partial(self._forget, chat_id))
         return Begun(chat_id=chat_id, question_id=question_id, answer_id=draft.id)
 
-    def _forget(self, chat_id: str) -> None:
-        del self._writings[chat_id]
+    def _forget(self, chat_id: str, writing: Writing) -> None:
+        """Whoever hears of an end may ask at once, so that another may be written here already."""
+        if self._writings.get(chat_id) is writing:
+            del self._writings[chat_id]
 
     def _model(self, pending: asyncio.Task[Answers]) -> str:
         has_begun = pending.done() and not pending.exception()

@@ -29,7 +29,7 @@ class Writing:
     """
 
     def __init__(
-        self, message: ChatMessage, draft: Draft, pending: asyncio.Task[Answers], hand_in: HandIn, on_end: Callable[[], None]
+        self, message: ChatMessage, draft: Draft, pending: asyncio.Task[Answers], hand_in: HandIn, on_end: Callable[[Writing], None]
     ) -> None:
         self._message = message
         self._draft = draft
@@ -41,17 +41,17 @@ class Writing:
         self._n_tokens = 0
         self._told: list[bytes] = []
         self._changed = asyncio.Event()
-        self._is_over = self._wants_answer = False
+        self.is_over = self._wants_answer = False
         self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(lambda _: on_end())
+        self._task.add_done_callback(lambda _: on_end(self))
 
     async def events(self) -> AsyncIterator[bytes]:
         """What has come so far, and then what comes, as server-sent events, until it ends."""
-        yield sent_event(message_told(self._so_far()).model_dump(), "state")
+        n_heard, so_far = len(self._told), self._so_far()  # before anything is yielded, since more comes meanwhile
+        yield sent_event(message_told(so_far).model_dump(), "state")
         if self._answers is None:
             yield sent_event({}, "waiting")
-        n_heard = len(self._told)
-        while not self._is_over or n_heard < len(self._told):
+        while not self.is_over or n_heard < len(self._told):
             heard = self._told[n_heard:]
             n_heard += len(heard)
             yield b"".join(heard) or await self._wait()
@@ -137,12 +137,12 @@ class Writing:
                 await self._end("whole", finish_reason=reason, usage=asdict(event.usage), rope=event.rope)
 
     async def _end(self, state: State, **ending: Any) -> None:  # noqa: ANN401 - fields of a draft's ending
-        if self._is_over:
+        if self.is_over:
             return
         await asyncio.to_thread(self._draft.finish, state, **ending)
         self._n_tokens = ending.get("usage", {}).get("completion_tokens", self._n_tokens)
         self._message = replace(self._so_far(), state=state, **ending)
-        self._is_over = True
+        self.is_over = True
         self._wake()
 
     def _tell(self, name: str, data: dict[str, object]) -> None:
