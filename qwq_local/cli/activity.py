@@ -54,7 +54,8 @@ class Activity:
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="qwq-activity", daemon=True)
-        self._stage, self._began_at, self._began_with = stage, clock(), 0
+        self._stage, self._began_with = stage, 0
+        self._began_at = self._heard_at = clock()
         self._done = self._total = 0
 
     def begin(self, stage: str) -> None:
@@ -67,7 +68,7 @@ class Activity:
             if stage != self._stage:
                 self._line.clear()
                 self._stage, self._began_at, self._began_with = stage, self._clock(), n_done
-            self._done, self._total = n_done, n_all
+            self._done, self._total, self._heard_at = n_done, n_all, self._clock()
 
     def text(self) -> str:
         """What the line says now; nothing where there is nothing to say yet."""
@@ -76,9 +77,15 @@ class Activity:
             return ""
         if not self._total:
             return f"{self._stage} … {duration(seconds)}"
-        n_new = self._done - self._began_with
-        left = f", {duration(seconds / n_new * (self._total - self._done))} left" if n_new > 0 else f", {duration(seconds)}"
-        return f"{self._stage} {self._done / self._total:.0%}{left}"
+        return f"{self._stage} {self._done / self._total:.0%}, {self._how_long()}"
+
+    def _how_long(self) -> str:
+        """What is left by the pace so far, less what went by since it was last heard of; the seconds so far where there is no pace yet."""
+        now, n_new = self._clock(), self._done - self._began_with
+        if n_new <= 0:
+            return duration(now - self._began_at)
+        left = (self._heard_at - self._began_at) / n_new * (self._total - self._done)
+        return f"{duration(max(0.0, left - (now - self._heard_at)))} left"
 
     def _tick(self) -> None:
         while not self._is_over.wait(self.PERIOD_SECONDS):

@@ -68,8 +68,12 @@ def test_what_is_said_is_the_stage_how_far_and_how_long_still() -> None:
     assert waiting.text() == "loading 20%, 2 s"
     waiting.update("loading", 40, 100)
     assert waiting.text() == "loading 40%, 6 s left"
+    now[0] = 4.6
+    assert waiting.text() == "loading 40%, 4 s left"
+    now[0] = 99.0
+    assert waiting.text() == "loading 40%, 0 s left"
     waiting.begin("ending")
-    now[0] = 200.0
+    now[0] = 280.0
     assert waiting.text() == "ending … 3 min"
     assert Activity("", lambda: 9.0).text() == ""
 
