@@ -15,6 +15,8 @@ import click
 import pytest
 
 from qwq_local.cli import _run, serving
+from qwq_local.configuration import find_folders
+from qwq_local.history import CHATS_FILE
 from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 from qwq_local.settings import Sampling
 from tests.programs import PROGRAM, WAIT_SECONDS, Qwq, assert_told, posix
@@ -42,7 +44,9 @@ def test_a_server_is_set_as_its_settings_say_where_no_option_does(serve: Serve) 
     settings = serve()
     names = ("temperature", "top_p", "top_k", "min_p", "presence_penalty")
     desk = DeskSettings(defaults={name: getattr(Sampling, name) for name in names})
-    assert settings == ServerSettings(desk, GuardSettings(hosts=settings.guard.hosts))
+    chats = find_folders().data / CHATS_FILE
+    assert settings == ServerSettings(desk, GuardSettings(hosts=settings.guard.hosts), chats=chats)
+    assert serve("--no-history").chats is None
     assert settings.guard.hosts == {"localhost", "127.0.0.1", "::1"}
 
 
