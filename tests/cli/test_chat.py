@@ -345,12 +345,15 @@ def test_a_conversation_on_a_terminal(talk: Callable[..., Terminal]) -> None:
 @posix
 @pytest.mark.slow
 def test_ctrl_c_stops_an_answer_and_gives_up_a_line_and_the_conversation_goes_on(
-    talk: Callable[..., Terminal], endless_model: Path
+    on_terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
-    terminal = talk("-m", str(endless_model), "--ctx", "32000", "--seed", "1")
+    script = tmp_path / "said"
+    script.write_text(" ".join(f"word{number}" for number in range(2000)))
+    terminal = on_terminal(sys.executable, "-m", "tests.scripted_chat", f"{script}@0.01", "--seed", "1", TERM="dumb")
+    terminal.await_text("> ")
     for _ in range(2):
         terminal.type("What is 47 + 85?\n")
-        terminal.await_text("carry")
+        terminal.await_text("word0 word1")
         terminal.child.send_signal(signal.SIGINT)
         terminal.await_text("[stopped]")
         terminal.await_text("> ")
