@@ -27,12 +27,19 @@ def commands() -> str:
     """The page of all commands' help."""
     width = {"terminal_width": WIDTH, "max_content_width": WIDTH}
     top = click.Context(qwq, info_name="qwq", **width, **qwq.context_settings)
-    helps = {"qwq": top.get_help()}
-    for name in qwq.list_commands(top):
-        command = qwq.get_command(top, name)
-        assert command, name
-        helps[f"qwq {name}"] = click.Context(command, parent=top, info_name=name, **width).get_help()
+    helps = dict(all_helps(top, "qwq"))
     return HEAD + "".join(f"\n## {name}\n\n```\n{told}\n```\n" for name, told in helps.items())
+
+
+def all_helps(context: click.Context, name: str) -> Iterator[tuple[str, str]]:
+    """A command's help, and that of each command in it."""
+    yield name, context.get_help()
+    if isinstance(group := context.command, click.Group):
+        for inner in group.list_commands(context):
+            command = group.get_command(context, inner)
+            assert command, inner
+            width = {"terminal_width": WIDTH, "max_content_width": WIDTH}
+            yield from all_helps(click.Context(command, parent=context, info_name=inner, **width), f"{name} {inner}")
 
 
 def layers() -> dict[str, int]:

@@ -25,7 +25,8 @@ outermost rooms translate.
     ├── WorkerDiedError        the process that runs llama.cpp was killed or crashed
     ├── ToolServerError        a server of tools cannot be started, or fails
     └── HistoryError           chats that cannot be kept or read
-        └── ChatNotFoundError  no such chat
+        ├── ChatNotFoundError  no such chat
+        └── DamagedHistoryError  the file of chats is no longer what was written
 """
 
 from __future__ import annotations
@@ -152,3 +153,7 @@ class HistoryError(QwqError):
 
 class ChatNotFoundError(HistoryError):
     """No such chat, or no such message in it."""
+
+
+class DamagedHistoryError(HistoryError):
+    """What stands in the file of chats is no longer what was written."""

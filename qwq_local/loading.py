@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,6 +17,8 @@ from qwq_local.engine import Engine, EngineSettings, PrefixShelf
 from qwq_local.errors import LoadError, SettingsError
 from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, LoadListener, cpu_build
 from qwq_local.machine import hardware
+from qwq_local.machine.device import DeviceMemory
+from qwq_local.machine.machine import Machine
 from qwq_local.models.store import ModelFile, find, find_local, model_file
 from qwq_local.offers import offer_of_file, offers_here
 from qwq_local.plan.fit import choose, fit, shares_by_device
@@ -39,9 +41,15 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """A file and how it is to be loaded: `gpu_shares` says how many layers each of llama.cpp's GPUs takes."""
+    """A file and how it is to be loaded on this machine: `gpu_shares` says how many layers each of llama.cpp's GPUs takes.
+
+    `tokens_per_second` are those predicted for it, where they can be.
+    """
 
     file: ModelFile
+    quantization: str
+    machine: Machine
+    tokens_per_second: float | None
     placement: Placement
     gpu_shares: tuple[int, ...]
     n_sequences: int
@@ -80,19 +88,48 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
     """
     devices, _ = see_devices()
     machine, cpu = known_machine(devices)
-    wish = PlanWish(settings.n_ctx, settings.kv_type, settings.n_gpu_layers, settings.n_parallel + N_IDLE)
+    file, candidate = choose_file(name, settings, machine)
+    return load_plan(file, candidate, settings, (machine, cpu), devices)
+
+
+def wish_of(settings: LoadSettings) -> PlanWish:
+    """What the user says of the placement."""
+    return PlanWish(settings.n_ctx, settings.kv_type, settings.n_gpu_layers, settings.n_parallel + N_IDLE)
+
+
+def choose_file(name: str | None, settings: LoadSettings, machine: Machine) -> tuple[ModelFile, Candidate]:
+    """The file of that name, or the best of QwQ-32B's here, and its place on this machine. Raises what `plan_load` does."""
+    wish = wish_of(settings)
     if name is None:
         candidate = choose(machine, offers_here(), wish, force=settings.force)
         file = find(candidate.offer.name)
         require_context(file, settings)
-    else:
-        model = find_local(name)
-        file = model_file(model)
-        require_context(file, settings)
-        offer = offer_of_file(model.paths, model.quantization, model.name)
-        candidate = fit(machine, offer, wish, force=settings.force)
+        return file, candidate
+    model = find_local(name)
+    file = model_file(model)
+    require_context(file, settings)
+    offer = offer_of_file(model.paths, model.quantization, model.name)
+    return file, fit(machine, offer, wish, force=settings.force)
+
+
+def load_plan(
+    file: ModelFile, candidate: Candidate, settings: LoadSettings, known: tuple[Machine, str], devices: Sequence[DeviceMemory]
+) -> LoadPlan:
+    """How to load a file that has its place; `known` is what `survey.known_machine` gave."""
+    machine, cpu = known
+    wish = wish_of(settings)
     shares = shares_by_device(machine, candidate.placement, devices)
-    return LoadPlan(file, candidate.placement, shares, wish.n_sequences, _notice(candidate, wish), expect(candidate, machine, cpu))
+    return LoadPlan(
+        file,
+        candidate.offer.quant,
+        machine,
+        candidate.tokens_per_second,
+        candidate.placement,
+        shares,
+        wish.n_sequences,
+        _notice(candidate, wish),
+        expect(candidate, machine, cpu),
+    )
 
 
 def _notice(candidate: Candidate, wish: PlanWish) -> str:

@@ -30,12 +30,12 @@ _OnStop = Callable[[Finished, Gathered], None]
 class QwQ:
     """A loaded model that answers. Use it as a context manager, so that its memory is given back.
 
-    `notices` are things about the model that its user should know; `placement` says what it takes of the memory of each device.
+    `notices` are things about the model that its user should know; `plan` says how it was loaded, and on what.
     """
 
     def __init__(self, opened: OpenModel, settings: LoadSettings, *, reads_ahead: bool = True) -> None:
         self.model = opened.plan.file
-        self.placement = opened.plan.placement
+        self.plan = opened.plan
         self._template, notice = _choose_template(opened.chat_template, opened.vocabulary.markers)
         self.notices = [text for text in (opened.plan.notice, notice) if text]
         self._expectation = opened.plan.expectation

@@ -40,8 +40,14 @@ class Expectation:
     def learn(self, n_tokens: int, decode_seconds: float, n_filled: int) -> None:
         """Keep what an answer teaches that wrote so many tokens alone, the first of them before `decode_seconds` began."""
         if n_tokens >= LEAST_TOKENS and decode_seconds > 0:
-            ratio = (n_tokens - 1) / decode_seconds / self.predict(n_filled)
-            measured.write(self.folder, measured.with_ratio(measured.read(self.folder, self.cpu), self.kind, ratio))
+            self.keep((n_tokens - 1) / decode_seconds / self.predict(n_filled))
+
+    def keep(self, *ratios: float) -> bool:
+        """Keep measured / predicted; False where the folder cannot be written."""
+        kept = measured.read(self.folder, self.cpu)
+        for ratio in ratios:
+            kept = measured.with_ratio(kept, self.kind, ratio)
+        return measured.write(self.folder, kept)
 
 
 def see_devices() -> tuple[tuple[DeviceMemory, ...], tuple[str, ...]]:
@@ -61,8 +67,7 @@ def this_machine(offers: Iterable[Offer], wish: PlanWish, *, with_gpus: bool = T
     """This machine, or what it is without its GPUs. Its CPU is measured where it is not known yet how fast it works through the offers."""
     devices, notes = see_devices() if with_gpus else ((), ())
     cards = nvidia.ask() if with_gpus else nvidia.Report()
-    types = {F32, *(tensor_type for offer in offers for tensor_type in offer.types.values())}
-    kept, missing = _measured({*(WEIGHT_TYPES & types), *MEASURED_CACHES.intersection(wish.kv_types)})
+    kept, missing = _measured(_works(offers, wish))
     machine = hardware.find_machine(devices, kept.cpu_rates, find_folders().models, cpu=hardware.cpu_name(), cards=cards)
     return replace(machine, corrections=kept.corrections, notes=(*notes, *missing, *machine.notes))
 
@@ -74,6 +79,15 @@ def known_machine(devices: Sequence[DeviceMemory]) -> tuple[Machine, str]:
     return hardware.find_machine(devices, kept.cpu_rates, folders.models, cpu=hardware.cpu_name(), cards=nvidia.ask()), cpu
 
 
+def with_measured_cpu(machine: Machine, offer: Offer, wish: PlanWish) -> tuple[Machine, tuple[str, ...]]:
+    """This machine with its CPU measured for one offer, as often as it takes to be believed, and a note where that could not be."""
+    kept, notes = _measured(_works([offer], wish))
+    for _ in range(measured.ENOUGH_ROUNDS - 1):
+        kept, notes = _measured(_works([offer], wish))
+    ram_bandwidth = kept.cpu_rates.get(F32.name, machine.ram_bandwidth)
+    return replace(machine, cpu_rates=kept.cpu_rates, ram_bandwidth=ram_bandwidth, corrections=kept.corrections), notes
+
+
 def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | None:
     """What to expect of a candidate on this machine; None where an answer would teach nothing."""
     offer, placement = candidate.offer, candidate.placement
@@ -82,6 +96,12 @@ def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | No
         return None
     predict = partial(tokens_per_second, placement, offer.tensors, offer.types, machine)
     return Expectation(find_folders().cache, cpu, placement.kind, predict)
+
+
+def _works(offers: Iterable[Offer], wish: PlanWish) -> set[Work]:
+    """What the CPU would read of them."""
+    types = {F32, *(tensor_type for offer in offers for tensor_type in offer.types.values())}
+    return {*(WEIGHT_TYPES & types), *MEASURED_CACHES.intersection(wish.kv_types)}
 
 
 def _measured(wanted: set[Work]) -> tuple[Measurements, tuple[str, ...]]:

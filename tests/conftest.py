@@ -8,11 +8,9 @@ import logging
 import os
 import signal
 import socket
-import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
+from tests.endless import write_endless
 from tests.programs import Qwq
 from tests.serving import Endpoint, running
 from tests.terminals import Terminal
@@ -93,24 +92,8 @@ def demo() -> Iterator[QwQ]:
 
 @pytest.fixture(scope="session")
 def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo model with its end tokens and its tool markers renamed into each other, so that it talks until its context is full.
-
-    YaRN is told to stretch that to 32,768 tokens.
-    """
-    data = resources.files("qwq_local").joinpath("demo", "qwq-nano-Q8_0.gguf").read_bytes()
-    for ends, other in ((b"<|im_end|>", b"<tool_response>"), (b"<|endoftext|>", b"</tool_response>")):
-        old, new = (struct.pack("<Q", len(text)) + text for text in (ends, other))
-        assert data.count(old) == data.count(new) == 1
-        data = new.join(part.replace(new, old) for part in data.split(old))
-    for old, new in (
-        (b"qwen2.rope.scaling.factor" + struct.pack("<If", 6, 4), b"qwen2.rope.scaling.factor" + struct.pack("<If", 6, 64)),
-        (b"tokenizer.ggml.eos_token_id" + struct.pack("<II", 4, 505), b"tokenizer.ggml.eos_token_id" + struct.pack("<II", 4, 508)),
-    ):
-        assert data.count(old) == 1
-        data = data.replace(old, new)
-    path = tmp_path_factory.mktemp("endless") / "endless.gguf"
-    path.write_bytes(data)
-    return path
+    """A model that talks until its context is full."""
+    return write_endless(tmp_path_factory.mktemp("endless") / "endless.gguf")
 
 
 @pytest.fixture(scope="session")

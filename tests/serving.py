@@ -39,6 +39,14 @@ class Endpoint:
         kind = {"content-type": "application/json"} | headers
         return httpx.post(self.url + path, headers=kind, timeout=PATIENCE_SECONDS, verify=TRUST, **content)
 
+    def patch(self, path: str, body: Any) -> httpx.Response:
+        """Change."""
+        return httpx.patch(self.url + path, json=body, timeout=PATIENCE_SECONDS, verify=TRUST)
+
+    def delete(self, path: str) -> httpx.Response:
+        """Remove."""
+        return httpx.delete(self.url + path, timeout=PATIENCE_SECONDS, verify=TRUST)
+
     def get(self, path: str, **headers: str) -> httpx.Response:
         """Ask."""
         return httpx.get(self.url + path, headers=headers, timeout=PATIENCE_SECONDS, verify=TRUST)

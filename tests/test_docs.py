@@ -38,6 +38,7 @@ def test_links_between_the_documents_lead_somewhere() -> None:
         ("`/v1/chat/completions`", ["openai.asked.ChatRequest", "openai.completions.CompletionRequest"]),
         ("`/v1/responses`", ["responses.asked.ResponseRequest"]),
         ("`/v1/messages`", ["anthropic.asked.MessagesRequest", "anthropic.asked.CountRequest"]),
+        ("`/chats`", [f"chats.asked.{name}" for name in ("NewChat", "Question", "Again", "Changes", "Options")]),
         ("`/api/chat`", ["ollama.asked.ChatRequest", "ollama.asked.GenerateRequest", "ollama.asked.Options"]),
     ],
 )

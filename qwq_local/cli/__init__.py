@@ -18,9 +18,11 @@ EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _COMMANDS = {
     "ask": "Answer one question.",
+    "bench": "Measure how fast a model runs here, and what it could reach.",
     "chat": "Talk with the model in the terminal.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
     "doctor": "Find what is wrong here, and the command that mends it.",
+    "history": "List, search, show, continue, export and remove chats.",
     "imatrix": "Measure what matters in a model's weights, before quantizing.",
     "list": "List the models on this machine.",
     "plan": "Say what to run on this machine, and why.",
@@ -38,7 +40,7 @@ _CONFIGURED = ("ask", "chat", "serve")
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
+        return [*_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
         if cmd_name not in _COMMANDS:
@@ -48,14 +50,14 @@ class _LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([*_COMMANDS.items()])  # `list` is a command here, once it is imported
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="qwq")
 @click.pass_context
 def qwq(ctx: click.Context) -> None:
-    """QwQ-32B on your own machine.
+    """QwQ-32B on your own machine. Without a command, on a terminal: qwq chat.
 
     \b
     Try it without a download:
@@ -89,6 +91,8 @@ def main() -> NoReturn:
 
 
 def _run(arguments: list[str] | None = None) -> int:
+    if arguments is None and len(sys.argv) == 1 and _is_watched():
+        arguments = ["chat"]
     try:
         status: Any = qwq.main(arguments, prog_name="qwq", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -103,6 +107,10 @@ def _run(arguments: list[str] | None = None) -> int:
         _tell(str(error), error.hint)
         return EXIT_USAGE if isinstance(error, SettingsError) else EXIT_ERROR
     return status if isinstance(status, int) else 0
+
+
+def _is_watched() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def _tell(error: str, hint: str) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 from qwq_local.agent import AgentReply, Record, RoundsSpent, ToolAnswered, ToolCalled, run_agent
 from qwq_local.asking import AnswerWish
+from qwq_local.cli.activity import Activity
+from qwq_local.cli.first_run import with_model
 from qwq_local.cli.options import ToolFlags
-from qwq_local.cli.terminal import LoadingBar, notice
+from qwq_local.cli.terminal import notice
 from qwq_local.cli.tools import AgentPrinter, Permission, opened_tools
 from qwq_local.errors import QwqError
 from qwq_local.prompt import Message
@@ -60,12 +62,10 @@ def opened_model(load: Mapping[str, Any], options: Mapping[str, Any], *, reads_a
     warning = AnswerWish.of(options, None).sampling.warning
     if warning:
         notice(f"warning: {warning}")
+    load = with_model(load)
     started_at = time.perf_counter()
-    bar = LoadingBar(started_at)
-    try:
-        qwq = QwQ.load(**load, reads_ahead=reads_ahead, on_progress=lambda share: bar.update(share, time.perf_counter()))
-    finally:
-        bar.clear()
+    with Activity("loading") as activity:
+        qwq = QwQ.load(**load, reads_ahead=reads_ahead, on_progress=lambda share: activity.update("loading", round(100 * share), 100))
     load_seconds = time.perf_counter() - started_at
     with qwq:
         for text in qwq.notices:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from qwq_local.cli.activity import StatusLine
 from qwq_local.cli.terminal import LoadingBar, duration
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class MeasuringBar:
 
     def __init__(self, clock: float) -> None:
         self._loading = LoadingBar(clock)
-        self._is_terminal = sys.stderr.isatty()
+        self._line = StatusLine()
         self._started_at: float | None = None
 
     def update(self, progress: MeasuringProgress) -> None:
@@ -66,13 +66,11 @@ class MeasuringBar:
         if self._started_at is None:
             self._loading.clear()
             self._started_at = clock
-        if self._is_terminal:
-            n_left = progress.total - progress.done
-            left = f", {duration((clock - self._started_at) / progress.done * n_left)} left" if progress.done else ""
-            click.echo(f"\r\x1b[Kchunk {progress.done + 1:,.0f} of {progress.total:,.0f}{left}", nl=False, err=True)
+        n_left = progress.total - progress.done
+        left = f", {duration((clock - self._started_at) / progress.done * n_left)} left" if progress.done else ""
+        self._line.show(f"chunk {progress.done + 1:,.0f} of {progress.total:,.0f}{left}")
 
     def clear(self) -> None:
         """Take the line away."""
         self._loading.clear()
-        if self._is_terminal and self._started_at is not None:
-            click.echo("\r\x1b[K", nl=False, err=True)
+        self._line.clear()

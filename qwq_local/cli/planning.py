@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from qwq_local import card
+from qwq_local.cli.activity import Activity
 from qwq_local.cli.terminal import has_colour
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
 from qwq_local.plan.memory import DeviceBytes
@@ -37,10 +38,10 @@ def wished_machine(
         return described(vram, ram, unified, bandwidth)
     from qwq_local.survey import this_machine
 
+    with Activity("looking at this machine and its CPU's speed"):
+        here = this_machine(offers, wish, with_gpus=not vram)
     if vram:
-        here = this_machine(offers, wish, with_gpus=False)
         return replace(here, gpus=helpful(described_gpus(vram, bandwidth)), corrections={})
-    here = this_machine(offers, wish)
     if bandwidth is None:
         return here
     speed = checked_bandwidth(bandwidth)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from qwq_local import card
+from qwq_local.cli.activity import Activity
+from qwq_local.cli.terminal import notice
+from qwq_local.cli.transfer import TransferBar
+from qwq_local.configuration import find_folders
 from qwq_local.errors import SettingsError
+from qwq_local.models.hub import Hub
+from qwq_local.models.record import Record
 
 
 @click.command("pull")
@@ -49,7 +56,8 @@ def choose() -> str:
     from qwq_local.plan.plan import PlanWish
     from qwq_local.survey import plan_here
 
-    chosen = plan_here(offers_here(), PlanWish()).chosen
+    with Activity("looking at this machine and its CPU's speed"):
+        chosen = plan_here(offers_here(), PlanWish()).chosen
     if chosen is None:
         raise SettingsError(
             f"No quantization of {card.NAME} fits this machine.", hint="qwq plan says why. To pull one nevertheless, name it."
@@ -59,15 +67,17 @@ def choose() -> str:
 
 
 def fetch(quantization: str, repositories: list[str], revision: str, *, is_offline: bool) -> Path:
-    """Pull, showing how far it is. Raises HubError, StoreError or SettingsError."""
-    from qwq_local.cli.terminal import notice
-    from qwq_local.cli.transfer import TransferBar
-    from qwq_local.configuration import find_folders
-    from qwq_local.models.download import Listener, PullProgress, pull
-    from qwq_local.models.hub import Hub
-
+    """Find the files and pull them. Raises HubError, StoreError or SettingsError."""
     hub = Hub(is_offline=is_offline)
-    files = hub.find(quantization, repositories, revision)
+    with Activity("asking the hub"):
+        files = hub.find(quantization, repositories, revision)
+    return bring(hub, files)
+
+
+def bring(hub: Hub, files: Sequence[Record]) -> Path:
+    """Pull files of the hub, showing how far it is; the path of the first. Raises HubError, StoreError or SettingsError."""
+    from qwq_local.models.download import Listener, PullProgress, pull
+
     notice(f"{files[0].repository} at {files[0].revision[:7]}: {sum(file.size_bytes for file in files) / 1e9:.1f} GB")
     bar = TransferBar(time.monotonic())
 

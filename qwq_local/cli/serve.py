@@ -67,6 +67,7 @@ from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSetting
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-prompts", is_flag=True, help="Log what is asked and answered, too.")
 @click.option("--keep-chats", "keeps_chats", is_flag=True, help="Keep what was read of chats on disk, so that they reopen at once.")
+@click.option("--no-history", is_flag=True, help="Forget the page's chats when the server ends.")
 @click.option("--open", "opens_page", is_flag=True, help="Open the page in the browser.")
 @load_options
 @sampling_options

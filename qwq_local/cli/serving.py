@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import webbrowser
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from qwq_local.asking import AnswerWish
+from qwq_local.cli.first_run import with_model
 from qwq_local.cli.options import take_load
 from qwq_local.cli.terminal import notice
-from qwq_local.configuration import read_configuration
+from qwq_local.configuration import find_folders, read_configuration
 from qwq_local.errors import SettingsError
+from qwq_local.history import CHATS_FILE
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
 from qwq_local.server.addresses import allowed_hosts, origin_of
@@ -28,6 +30,8 @@ def run(options: dict[str, Any]) -> None:
     opens_page, log_format = options.pop("opens_page"), options.pop("log_format")
     how = {"isolated": True, "keeps_chats": options.pop("keeps_chats"), "idle_seconds": options.pop("idle_seconds")}
     settings, load_settings = read_settings(options)
+    model = with_model({**asdict(load_settings), "model": settings.desk.model})["model"]
+    settings = replace(settings, desk=replace(settings.desk, model=model))
     logs.set_up(log_format)
 
     def load(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
@@ -69,7 +73,8 @@ def read_settings(options: dict[str, Any]) -> tuple[ServerSettings, LoadSettings
         origins=frozenset(map(_origin, take("origins"))),
         max_body_bytes=round(take("max_body_mib") * 2**20),
     )
-    server = {"host": host, "port": take("port"), "stop_seconds": take("stop_seconds"), "logs_prompts": take("log_prompts")}
+    chats = None if take("no_history") else find_folders().data / CHATS_FILE
+    server = {"chats": chats, "host": host, "port": take("port"), "stop_seconds": take("stop_seconds"), "logs_prompts": take("log_prompts")}
     desk = DeskSettings(
         model=model,
         n_parallel=load_settings.n_parallel,

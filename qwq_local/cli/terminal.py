@@ -33,8 +33,8 @@ def tell_error(error: str, hint: str) -> None:
         notice(f"hint: {hint}")
 
 
-def harmless(text: str) -> str:
-    """Text of any length for a terminal: no controls but tab and line feed, and nothing that turns the direction of writing."""
+def plain_text(text: str) -> str:
+    """Text of several lines for a terminal: no control characters, and nothing that turns the direction of writing."""
     return text.translate(_CONTROLS | _TURNS)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import click
-
+from qwq_local.cli.activity import StatusLine
 from qwq_local.cli.terminal import duration, notice
 
 
@@ -22,21 +20,20 @@ class TransferBar:
         self._stage = ""
         self._began_at = clock
         self._began_bytes = 0
-        self._is_shown = False
+        self._line = StatusLine()
 
     def update(self, stage: str, done_bytes: int, total_bytes: int, clock: float) -> None:
         """Show it, if the last time is long enough ago; the rate is that since the stage began."""
         if stage != self._stage:
             self._stage, self._began_at, self._began_bytes = stage, clock, done_bytes
-        if clock - self._shown_at < self.PERIOD_SECONDS or not sys.stderr.isatty():
+        if clock - self._shown_at < self.PERIOD_SECONDS:
             return
         self._shown_at = clock
-        self._is_shown = True
         seconds = clock - self._began_at
         rate = (done_bytes - self._began_bytes) / seconds if seconds > 0 else 0.0
         left = f", {duration((total_bytes - done_bytes) / rate)} left" if rate > 0 else ""
         text = f"{stage} {done_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB at {rate / 1e6:,.0f} MB/s{left}"
-        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+        self._line.show(text)
 
     def say(self, text: str) -> None:
         """Tell what the user should know, where the line was."""
@@ -57,6 +54,4 @@ class TransferBar:
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._is_shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-            self._is_shown = False
+        self._line.clear()

@@ -3,9 +3,10 @@
 from qwq_local.history.chat import Chat, ChatMessage, ChatSummary, Found, Role, State, conversation
 from qwq_local.history.draft import Draft
 from qwq_local.history.export import to_json, to_markdown
-from qwq_local.history.history import History
+from qwq_local.history.history import CHATS_FILE, History
 
 __all__ = [
+    "CHATS_FILE",
     "Chat",
     "ChatMessage",
     "ChatSummary",

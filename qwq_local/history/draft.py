@@ -35,7 +35,10 @@ class Piece:
 
 
 class Draft:
-    """One answer on its way into the history. `clock` reads seconds; `write_now` is called once it has ended."""
+    """One answer on its way into the history. `clock` reads seconds; `write_now` is called once it has ended.
+
+    `thought_seconds` and `seconds` are how long it has been thinking, and how long it has taken so far.
+    """
 
     def __init__(self, message_id: int, clock: Callable[[], float], write_now: Callable[[], None]) -> None:
         self.id = message_id
@@ -47,7 +50,7 @@ class Draft:
         self._n_tokens = 0
         self._began_at = clock()
         self._thinks_since: float | None = None
-        self._thought_seconds = self._seconds = 0.0
+        self.thought_seconds = self.seconds = 0.0
         self._ending: Ending | None = None
 
     @property
@@ -62,14 +65,14 @@ class Draft:
             self._n_tokens += n_tokens
             now = self._clock()
             self._thinks_since = now if self._thinks_since is None else self._thinks_since
-            self._thought_seconds, self._seconds = now - self._thinks_since, now - self._began_at
+            self.thought_seconds, self.seconds = now - self._thinks_since, now - self._began_at
 
     def say(self, text: str, n_tokens: int = 1) -> None:
         """A piece of the answer."""
         with self._lock:
             self._content.append(text)
             self._n_tokens += n_tokens
-            self._seconds = self._clock() - self._began_at
+            self.seconds = self._clock() - self._began_at
 
     def finish(self, state: State, **ending: Any) -> None:  # noqa: ANN401 - fields of Ending
         """It has ended so; `ending` are the other fields of Ending. Later ends are not heard."""
@@ -78,14 +81,14 @@ class Draft:
                 return
             self._ending = Ending(state, **ending)
             self._n_tokens = self._ending.usage.get("completion_tokens", self._n_tokens)
-            self._seconds = self._clock() - self._began_at
+            self.seconds = self._clock() - self._began_at
         self._write_now()
 
     def take(self) -> Piece:
         """What has come since the last time."""
         with self._lock:
             piece = Piece(
-                "".join(self._reasoning), "".join(self._content), self._n_tokens, self._thought_seconds, self._seconds, self._ending
+                "".join(self._reasoning), "".join(self._content), self._n_tokens, self.thought_seconds, self.seconds, self._ending
             )
             self._reasoning, self._content = [], []
             return piece

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from qwq_local.errors import HistoryError
+from qwq_local.errors import DamagedHistoryError, HistoryError
 from qwq_local.history.schema import migrate
 
 BUSY_SECONDS: Final = 10.0
@@ -27,10 +27,6 @@ _HINTS: Final = {
     sqlite3.SQLITE_READONLY: "Make the folder QWQ_DATA writable.",
     sqlite3.SQLITE_CANTOPEN: "Make the folder QWQ_DATA writable, or name another one.",
 }
-
-
-class DamagedHistoryError(HistoryError):
-    """What stands in the file is no longer what was written."""
 
 
 @contextmanager

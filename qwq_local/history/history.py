@@ -13,13 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from qwq_local.errors import ChatNotFoundError
+from qwq_local.errors import ChatNotFoundError, DamagedHistoryError, HistoryError
 from qwq_local.history.chat import Chat, ChatMessage, ChatSummary, Found, Role, State
 from qwq_local.history.draft import Draft
-from qwq_local.history.file import DamagedHistoryError, as_history_error, open_file, suspect
+from qwq_local.history.file import as_history_error, open_file, suspect
 from qwq_local.history.pen import Pen
 from qwq_local.history.search import search
 
+CHATS_FILE: Final = "chats.db"
+"""What the file is called, in the folder of the user's data."""
 LOST_SECONDS: Final = 10.0
 """Whoever writes a message gives a sign of life more often than that."""
 UNUSED_SECONDS: Final = 24 * 3600.0
@@ -38,7 +40,7 @@ class History:
     it stays in memory, and is written as soon as that goes.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None, notices: Sequence[str], clock: Callable[[], float]) -> None:
+    def __init__(self, connection: sqlite3.Connection, notices: Sequence[str], path: Path | None, clock: Callable[[], float]) -> None:
         self.notices = list(notices)
         self._path = path
         self._connection = connection
@@ -53,12 +55,24 @@ class History:
         One that is damaged is set aside, and what can still be read of it taken over: `notices` say so. Raises HistoryError for a file
         that cannot be opened, or that a later version of this program wrote.
         """
-        connection, notices = open_file(path)
-        history = cls(connection, path, notices, clock)
-        with history._writing() as db:
-            db.execute("UPDATE messages SET state = 'lost' WHERE state = 'writing' AND touched_at < ?", [history._alive_since()])
-            db.execute("DELETE FROM chats WHERE leaf_id IS NULL AND created_at < ?", [clock() - UNUSED_SECONDS])
+        history = cls(*open_file(path), path, clock)
+        try:
+            history._tidy()
+        except DamagedHistoryError:  # it is suspect now, and so looked through
+            history.close()
+            history = cls(*open_file(path), path, clock)
+            history._tidy()
         return history
+
+    @classmethod
+    def open_anyway(cls, path: Path | None) -> Self:
+        """Open a file of chats; where it cannot be opened they are kept in memory only, and `notices` say why."""
+        try:
+            return cls.open(path)
+        except HistoryError as error:
+            history = cls.open(None)
+            history.notices.append(f"{error} {error.hint} Until then chats are kept only as long as this runs.".replace("  ", " "))
+            return history
 
     @property
     def problem(self) -> str:
@@ -156,6 +170,11 @@ class History:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close."""
         self.close()
+
+    def _tidy(self) -> None:
+        with self._writing() as db:
+            db.execute("UPDATE messages SET state = 'lost' WHERE state = 'writing' AND touched_at < ?", [self._alive_since()])
+            db.execute("DELETE FROM chats WHERE leaf_id IS NULL AND created_at < ?", [self._clock() - UNUSED_SECONDS])
 
     def _set(self, chat_id: str, column: str, value: str) -> None:
         with self._writing() as db:

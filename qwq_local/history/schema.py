@@ -53,7 +53,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE VIRTUAL TABLE said USING fts5(content, content='messages', content_rowid='id', tokenize='trigram')",
         f"CREATE TRIGGER message_said AFTER INSERT ON messages WHEN new.state != 'writing' BEGIN {_SAY} END",
         f"CREATE TRIGGER message_gone AFTER DELETE ON messages WHEN old.state != 'writing' BEGIN {_UNSAY} END",
-        f"""CREATE TRIGGER message_unsaid AFTER UPDATE OF content, state ON messages WHEN old.state != 'writing'
+        f"""CREATE TRIGGER message_unsaid BEFORE UPDATE OF content, state ON messages WHEN old.state != 'writing'
             BEGIN {_UNSAY} END""",
         f"""CREATE TRIGGER message_said_at_last AFTER UPDATE OF content, state ON messages WHEN new.state != 'writing'
             BEGIN {_SAY} END""",

@@ -26,7 +26,7 @@ class Hit:
 
 def search(db: sqlite3.Connection, text: str, limit: int, owner: str | None) -> list[Hit]:
     """The newest message of each chat that says all the words, and the chats with all of them in the title; the latest chats first."""
-    words = text.split()
+    words = text.replace("\0", " ").split()  # a NUL would end the query
     if not words:
         return []
     found: dict[str, tuple[int, float]] = {}

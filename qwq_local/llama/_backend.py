@@ -81,6 +81,10 @@ class LlamaBackend:
         """Read a batch; raises DecodeError or InterruptedDecodeError."""
         self._context.decode(batch)
 
+    def wait(self) -> None:
+        """Wait until what was read last is really done: GPUs go on working after `decode`."""
+        self._context.wait()
+
     def logits(self, batch_index: int) -> list[float]:
         """The logits after a token of the last batch that wanted them, one for each token of the vocabulary."""
         return self._context.logits(batch_index, self.vocabulary.n_tokens)

@@ -98,6 +98,10 @@ class LlamaContext:
                 hint="Try a shorter context (--ctx), or fewer GPU layers (--gpu-layers).",
             )
 
+    def wait(self) -> None:
+        """Wait until the last decode has ended on every device."""
+        library().llama_synchronize(self.handle)
+
     def logits(self, batch_index: int, n_vocab: int) -> list[float]:
         """The logits after a token of the last batch that wanted them, one for each of `n_vocab` tokens."""
         row = library().llama_get_logits_ith(self.handle, batch_index)

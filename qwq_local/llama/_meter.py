@@ -8,8 +8,6 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from qwq_local import card
@@ -17,6 +15,7 @@ from qwq_local.errors import LoadError
 from qwq_local.llama._ggml import InitParams, ggml
 from qwq_local.llama._layouts import choose_layout, cpu_device, cpu_function, plain_layout
 from qwq_local.llama._tensor import Tensor, mul_mat_op
+from qwq_local.machine.contention import MOST_WAITING, waiting_seconds
 from qwq_local.quants import CACHE_TYPES, F32, TensorType
 from qwq_local.settings import KvType
 
@@ -31,9 +30,6 @@ FILLING: Final = 1
 
 MEASURE_SECONDS: Final = 0.015
 LEAST_TIMES: Final = 3
-MOST_WAITING: Final = 0.05
-"""Of the time, for all threads together: while one of them has no core the others wait for it, and a product takes ten times as long."""
-THREADS: Final = Path("/proc/self/task")
 
 GGML_STATUS_SUCCESS: Final = 0
 """`enum ggml_status` (ggml/include/ggml.h)."""
@@ -72,7 +68,7 @@ class CpuMeter:
 
     def _rate(self, work: _Work) -> float:
         """By the median of some times: the best shows the clock of a moment, which does not last."""
-        waited_before = _waiting_seconds()
+        waited_before = waiting_seconds()
         try:
             seconds: list[float] = []
             while len(seconds) < LEAST_TIMES or sum(seconds) < MEASURE_SECONDS:
@@ -80,7 +76,7 @@ class CpuMeter:
         finally:
             work.close()
         self._seconds += sum(seconds)
-        self._waiting_seconds += _waiting_seconds() - waited_before
+        self._waiting_seconds += waiting_seconds() - waited_before
         return work.read_bytes / statistics.median(seconds)
 
     def _time(self, work: _Work) -> float:
@@ -111,15 +107,6 @@ class CpuMeter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _waiting_seconds() -> float:
-    """How long the threads of this process were ready to run and had no core (Linux, Documentation/scheduler/sched-stats.rst)."""
-    waited = 0
-    for path in THREADS.glob("*/schedstat"):
-        with suppress(OSError):  # a thread that ended meanwhile
-            waited += int(path.read_text().split()[1])
-    return waited / 1e9
 
 
 class _Input(NamedTuple):

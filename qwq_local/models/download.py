@@ -54,7 +54,7 @@ def pull(hub: Hub, files: Sequence[Record], folder: Path, listener: Listener) ->
     paths = [folder / local_name(file) for file in files]
     with _told_as_store_error(folder):
         (folder / PARTS_FOLDER).mkdir(parents=True, exist_ok=True)
-        _require_space(files, paths, folder)
+    require_space(files, folder)
     done_bytes = 0
     for file, path in zip(files, paths, strict=True):
         _Pull(hub, file, path, listener, done_bytes, sum(file.size_bytes for file in files)).run()
@@ -74,16 +74,25 @@ def part_path(path: Path, file: Record) -> Path:
     return path.parent / PARTS_FOLDER / f"{path.name}.{file.sha256[:12]}.part"
 
 
-def _require_space(files: Sequence[Record], paths: Sequence[Path], folder: Path) -> None:
-    needed_bytes = sum(
-        file.size_bytes - _size_bytes(part_path(path, file)) for file, path in zip(files, paths, strict=True) if not path.exists()
-    )
-    free_bytes = shutil.disk_usage(folder).free
+def require_space(files: Sequence[Record], folder: Path) -> None:
+    """Raise StoreError where the disk has no room for what is still to be fetched."""
+    paths = [folder / local_name(file) for file in files]
+    total_bytes = sum(file.size_bytes for file, path in zip(files, paths, strict=True) if not path.exists())
+    needed_bytes = total_bytes - pulled_bytes(files, folder)
+    with _told_as_store_error(folder):
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        free_bytes = shutil.disk_usage(existing).free
     if needed_bytes and needed_bytes + SPARE_BYTES > free_bytes:
         raise StoreError(
             f"{needed_bytes / 1e9:.1f} GB are still to be written to {folder}, and {free_bytes / 1e9:.1f} GB are free there.",
             hint="Free some space (qwq list, qwq rm NAME), take a smaller quantization, or name another folder in QWQ_MODELS.",
         )
+
+
+def pulled_bytes(files: Sequence[Record], folder: Path) -> int:
+    """What earlier pulls brought of files that are not whole yet."""
+    paths = [folder / local_name(file) for file in files]
+    return sum(_size_bytes(part_path(path, file)) for file, path in zip(files, paths, strict=True) if not path.exists())
 
 
 def _size_bytes(path: Path) -> int:

@@ -40,6 +40,16 @@ def tokens_per_second(
     return 1 / seconds if seconds > 0 else 0.0
 
 
+def bytes_per_token(
+    placement: Placement, tensors: Mapping[str, int], types: Mapping[str, TensorType], n_filled: int = TYPICAL_TOKENS
+) -> tuple[int, ...]:
+    """What a token reads from the RAM, then from each GPU's memory: weights, and keys and values of `n_filled` tokens."""
+    host, *on_gpus = placement.memory
+    filled = min(1.0, n_filled / placement.n_ctx)
+    from_ram = sum(host_work(placement, tensors, types).values()) + round(host.kv_bytes * filled)
+    return from_ram, *(part.weights_bytes + round(part.kv_bytes * filled) for part in on_gpus)
+
+
 def host_work(placement: Placement, tensors: Mapping[str, int], types: Mapping[str, TensorType]) -> Counter[str]:
     """What a token reads of the weights that are not on GPUs: bytes by `rate_name`.
 

@@ -131,6 +131,11 @@ class Answers:
         ends = [end for _, end in sorted(self.ends.items()) if isinstance(end, Finished)]
         return [Whole(self.found(i), end, tuple(events[i])) for i, end in enumerate(ends)]
 
+    def answer_now(self) -> None:
+        """Let them stop thinking and answer."""
+        for stream in self._streams:
+            stream.answer_now()
+
     def close(self) -> None:
         """Cancel what is still to come, and make room for others."""
         if not self._is_closed:

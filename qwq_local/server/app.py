@@ -16,14 +16,17 @@ from starlette.staticfiles import StaticFiles
 
 from qwq_local import __version__
 from qwq_local.errors import QwqError
-from qwq_local.server import house
+from qwq_local.server import house, machine
 from qwq_local.server.anthropic import messages
+from qwq_local.server.chats import routes as chats_routes
+from qwq_local.server.chats.room import ChatRoom
 from qwq_local.server.desk import Desk
 from qwq_local.server.errors import as_api_error, error_response, invalid_request
 from qwq_local.server.guard import Guard, Visit
 from qwq_local.server.metrics import Metrics
 from qwq_local.server.ollama import answers, models
 from qwq_local.server.openai import chat, completions
+from qwq_local.server.page_files import PageFiles
 from qwq_local.server.responses import routes as responses
 from qwq_local.server.responses.store import ResponseStore
 from qwq_local.server.settings import GuardSettings
@@ -42,8 +45,8 @@ _STATUSES: Final = {
 }
 
 
-def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], metrics: Metrics) -> FastAPI:
-    """The application that serves a desk; `on_end` is told of every request."""
+def make_app(desk: Desk, chats: ChatRoom, guard: GuardSettings, on_end: Callable[[Visit], None], metrics: Metrics) -> FastAPI:
+    """The application that serves a desk, and the chats of its page; `on_end` is told of every request."""
     app = FastAPI(
         title="qwq-local",
         version=__version__,
@@ -58,11 +61,12 @@ def make_app(desk: Desk, guard: GuardSettings, on_end: Callable[[Visit], None], 
         },
     )
     app.state.desk = desk
+    app.state.chats = chats
     app.state.metrics = metrics
     app.state.responses = ResponseStore()
-    for module in (chat, completions, responses, messages, answers, models, house):
+    for module in (chat, completions, responses, messages, answers, models, chats_routes, machine, house):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(packages=[("qwq_local.server", "page")]), name="static")
+    app.mount("/static", PageFiles(packages=[("qwq_local.server", "page")]), name="static")
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     app.add_exception_handler(RequestValidationError, _refuse)
     for kind in (HTTPException, QwqError):

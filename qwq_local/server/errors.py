@@ -12,7 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from qwq_local.errors import (
+    ChatNotFoundError,
     ContextLengthError,
+    HistoryError,
     LoadError,
     ModelClosedError,
     ModelFileError,
@@ -38,6 +40,8 @@ _ANTHROPIC_TYPES: Final = {
 }
 _TOLD: Final[Sequence[tuple[type[QwqError], tuple[int, str, float | None]]]] = (
     (ModelNotFoundError, (404, "model_not_found", None)),
+    (ChatNotFoundError, (404, "chat_not_found", None)),
+    (HistoryError, (507, "history_unavailable", None)),
     (PromptError, (400, "invalid_value", None)),
     (SettingsError, (400, "invalid_value", None)),
     (WorkerDiedError, (503, "worker_died", 2)),
@@ -47,6 +51,8 @@ _TOLD: Final[Sequence[tuple[type[QwqError], tuple[int, str, float | None]]]] = (
     (QwqError, (500, "decode_failed", None)),
 )
 """Status, code and seconds to wait for each kind of error; the first that fits counts."""
+PASSING: Final = ("loading", "busy", "queue_full")
+"""Codes of refusals that a client may wait for the end of."""
 MOST_RIVALS: Final = 100
 _UNTOLD: Final = ("body", "query", "path", "function-after", "function-before", "function-wrap")
 
@@ -73,6 +79,11 @@ class ApiError(HTTPException):
         self.code = code
         self.param = param
         self.logged = message if logged is None else logged
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether it is no fault of what was asked, and may be over soon."""
+    return isinstance(error, ApiError) and error.code in PASSING
 
 
 def dialect_of(path: str) -> Dialect:

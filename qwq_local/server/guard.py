@@ -26,12 +26,16 @@ OPEN_PATHS: Final = ("/", "/health", "/docs", "/openapi.json")
 OPEN_FOLDERS: Final = ("/static/", "/swagger/")
 """What says nothing of anyone's chats, and needs no key: a page must load before a key can be typed into it."""
 MAX_REQUEST_ID: Final = 64
+OWNER_CHARACTERS: Final = 16
 MAX_HEAD_BYTES: Final = 32 * 1024
 
 
 @dataclass
 class Visit:
-    """One request from its first byte to its last: what is logged and counted of it. `route` is the path's pattern."""
+    """One request from its first byte to its last: what is logged and counted of it. `route` is the path's pattern.
+
+    `owner` stands for the key that it came with, where this server has keys: whoever has another does not see its chats.
+    """
 
     id: str
     method: str
@@ -42,6 +46,7 @@ class Visit:
     route: str = ""
     error: str = ""
     answers: Answers | None = None
+    owner: str = ""
 
 
 class Guard:
@@ -106,7 +111,7 @@ class Guard:
                 code="foreign_origin",
             )
         if self._digests and path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS):
-            self._check_key(headers)
+            scope["state"]["visit"].owner = self._check_key(headers)
 
     def _check_host(self, host: str) -> None:
         if self._settings.hosts and host_name(host) not in self._settings.hosts:
@@ -120,7 +125,8 @@ class Guard:
         """Whether a page is one of ours: of the same host and port, over HTTP or, behind a proxy, HTTPS."""
         return origin in self._settings.origins or origin.casefold() in {f"http://{host}".casefold(), f"https://{host}".casefold()}
 
-    def _check_key(self, headers: Headers) -> None:
+    def _check_key(self, headers: Headers) -> str:
+        """What stands for the key that was given. Raises ApiError."""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         given = headers.get("x-api-key") or (bearer.strip() if scheme.casefold() == "bearer" else "")
         if not given:
@@ -129,6 +135,7 @@ class Guard:
         # Every key is compared, each in constant time, so that nothing of them can be told from how long it takes.
         if not sum([hmac.compare_digest(digest, known) for known in self._digests]):
             raise ApiError(401, "The key is not one of this server's.", code="invalid_api_key")
+        return digest.hex()[:OWNER_CHARACTERS]
 
 
 class _Reader:

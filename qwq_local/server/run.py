@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 import sys
@@ -14,7 +15,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from qwq_local.errors import QwqError, SettingsError
+from qwq_local.history import History
 from qwq_local.server.app import make_app
+from qwq_local.server.chats.room import ChatRoom
 from qwq_local.server.desk import Desk, Health, Load
 from qwq_local.server.guard import MAX_HEAD_BYTES, Visit
 from qwq_local.server.logs import RequestLog
@@ -120,6 +123,10 @@ def _run(server: Coroutine[Any, Any, None]) -> None:
 
 async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, onlooker: Onlooker) -> None:
     desk = Desk(settings.desk, load)
+    history = await asyncio.to_thread(History.open_anyway, settings.chats)
+    for text in history.notices:
+        logging.getLogger("qwq.server").warning("%s", text)
+    chats = ChatRoom(history, desk)
     metrics, log = Metrics(desk), RequestLog(with_prompts=settings.logs_prompts)
 
     def note(visit: Visit) -> None:
@@ -128,7 +135,7 @@ async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, 
 
     protocol = type("Protocol", (ImpatientProtocol,), {"head_seconds": settings.head_seconds})
     config = uvicorn.Config(
-        make_app(desk, settings.guard, note, metrics),
+        make_app(desk, chats, settings.guard, note, metrics),
         http=protocol,
         ws="none",
         lifespan="off",
@@ -157,8 +164,11 @@ async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, 
 
     loading = asyncio.create_task(start())
     onlooker.listens(address, partial(setattr, server, "should_exit", True))
-    await server.serve(sockets=[listener])
-    await loading
+    try:
+        await server.serve(sockets=[listener])
+        await loading
+    finally:
+        await chats.close()
     if failures:
         raise failures[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qwq_local.errors import SettingsError
@@ -49,7 +50,8 @@ class ServerSettings:
     """Where a server listens, and how it lives.
 
     `stop_seconds` is what running answers get to end when it is stopped, `head_seconds` how long a client may take for the head of a
-    request: whoever is slower holds a connection for nothing. Raises SettingsError where others could ask, and would need no key.
+    request: whoever is slower holds a connection for nothing. `chats` is the file that the page's chats are kept in, None for memory only.
+    Raises SettingsError where others could ask, and would need no key.
     """
 
     desk: DeskSettings
@@ -58,6 +60,7 @@ class ServerSettings:
     port: int = 8080
     stop_seconds: float = 30
     logs_prompts: bool = False
+    chats: Path | None = None
     head_seconds: float = 10
 
     def __post_init__(self) -> None:

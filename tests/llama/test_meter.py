@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -56,20 +55,10 @@ def test_threads_that_had_no_core_were_disturbed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(CpuMeter, "_time", lambda *_: 1.0)
     for waited, disturbed in ((0.0, False), (0.1, False), (0.2, True), (30.0, True)):
         moments = iter([5.0, 5.0 + waited])
-        monkeypatch.setattr(_meter, "_waiting_seconds", lambda moments=moments: next(moments))
+        monkeypatch.setattr(_meter, "waiting_seconds", lambda moments=moments: next(moments))
         with CpuMeter(1) as meter:
             meter.weights_rate(F32)
             assert meter.is_disturbed is disturbed
-
-
-def test_waiting_threads_are_told_by_linux_and_elsewhere_by_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_meter, "THREADS", tmp_path)
-    assert _meter._waiting_seconds() == 0
-    for thread, said in (("1", "900 1500000000 3\n"), ("2", "7 500000000 1\n")):
-        (tmp_path / thread).mkdir()
-        (tmp_path / thread / "schedstat").write_text(said)
-    (tmp_path / "3" / "schedstat").mkdir(parents=True)
-    assert _meter._waiting_seconds() == 2.0
 
 
 def test_too_little_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

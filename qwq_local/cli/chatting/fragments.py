@@ -6,7 +6,7 @@ import io
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from qwq_local.cli.terminal import harmless
+from qwq_local.cli.terminal import plain_text
 
 if TYPE_CHECKING:
     from rich.color import Color
@@ -38,7 +38,7 @@ def wrapped(text: str, width: int, style: str = "") -> list[Line]:
     """Plain text in lines of at most so many columns, made harmless."""
     from rich.text import Text
 
-    lines = render_lines(Text(harmless(text)), min(width, WIDEST))
+    lines = render_lines(Text(plain_text(text)), min(width, WIDEST))
     return [[(style, text) for _, text in line] for line in lines]
 
 
@@ -61,7 +61,7 @@ def _fragment(segment: Segment) -> Fragment | None:
     text, style, control = segment
     if control or not text:
         return None
-    return _style(style) if style else "", harmless(text.replace("\t", " ").replace("\n", " "))
+    return _style(style) if style else "", plain_text(text.replace("\t", " ").replace("\n", " "))
 
 
 @lru_cache(maxsize=1024)

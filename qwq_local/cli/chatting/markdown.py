@@ -18,7 +18,7 @@ from rich.syntax import Syntax
 
 from qwq_local.cli.chatting.fragments import WIDEST, Line, render_lines
 from qwq_local.cli.chatting.maths import readable
-from qwq_local.cli.terminal import harmless
+from qwq_local.cli.terminal import plain_text
 
 if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
@@ -38,7 +38,7 @@ def finished_length(text: str) -> int:
 
 def rendered(text: str, width: int) -> list[Line]:
     """Markdown as lines of a terminal; formulas as Unicode, HTML as it was written, links with their address."""
-    lines = render_lines(_Answer(harmless(text)), min(width, WIDEST))
+    lines = render_lines(_Answer(plain_text(text)), min(width, WIDEST))
     while lines and not lines[-1]:
         lines.pop()
     return list(dropwhile(lambda line: not line, lines))

@@ -24,7 +24,7 @@ from prompt_toolkit.styles import Style
 from qwq_local.cli.chatting.commands import COMMANDS
 from qwq_local.cli.chatting.fragments import Line
 from qwq_local.cli.chatting.pastes import LONG_CHARACTERS
-from qwq_local.cli.terminal import harmless
+from qwq_local.cli.terminal import plain_text
 from qwq_local.history import History
 
 PROMPT: Final = "> "
@@ -118,7 +118,7 @@ class EarlierQuestions(TypedHistory):
         """The newest first."""
         for summary in self._history.latest(limit=N_REMEMBERED_CHATS):
             asked = [message.content for message in self._history.get(summary.id).path() if message.role == "user"]
-            yield from (harmless(text) for text in reversed(asked) if len(text) <= LONG_CHARACTERS)
+            yield from (plain_text(text) for text in reversed(asked) if len(text) <= LONG_CHARACTERS)
 
     def store_string(self, string: str) -> None:
         """Nothing to do: a question is kept when it is asked."""

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from qwq_local.agent import AgentEvent, RoundsSpent, ToolAnswered, ToolCalled
 from qwq_local.cli.chatting.fragments import DIM, Line, one_line, wrapped
-from qwq_local.cli.terminal import CLOSED, SWITCHED, count, duration, ending, harmless
+from qwq_local.cli.terminal import CLOSED, SWITCHED, count, duration, ending, plain_text
 from qwq_local.cli.tools import told_call, told_result, told_rounds
 from qwq_local.engine import Answering, Finished, RopeSwitched, Thinking, ThoughtClosed, ToolCallDelta, ToolCallStarted
 
@@ -46,11 +46,11 @@ class AnswerView:
         match event:
             case Thinking(text):
                 self._note_token(now)
-                self._think(harmless(text), now, width)
+                self._think(plain_text(text), now, width)
             case Answering(text):
                 self._note_token(now)
                 self._close_thought(now, width)
-                self._tail += harmless(text)
+                self._tail += plain_text(text)
             case Finished():
                 self._finish(event, now, width)
             case RopeSwitched():  # in the middle of a thought or a block, which goes on

@@ -144,7 +144,7 @@ async def running(request: Request) -> RunningTold:
         return RunningTold(models=[])
     told = await asyncio.to_thread(_told, tagged(public_name(model.name)), model)
     stays_seconds = status.stays_seconds if status else None
-    host, *gpus = (device.total_bytes for device in qwq.placement.memory)
+    host, *gpus = (device.total_bytes for device in qwq.plan.placement.memory)
     taken = {"size": host + sum(gpus), "size_vram": sum(gpus), "context_length": qwq.n_ctx}
     expires_at = rfc3339(time.time() + (_FOREVER_SECONDS if stays_seconds is None else stays_seconds))
     return RunningTold(models=[ModelRunning.model_validate(told | taken | {"expires_at": expires_at})] if told else [])
