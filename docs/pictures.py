@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
 import re
+import select
+import struct
 import subprocess
 import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyte
 from rich.console import Console
 from rich.text import Text
 
@@ -35,6 +43,49 @@ def draw_plan() -> None:
     console.print(Text(f"$ qwq {' '.join(arguments)}", style="bold"))
     console.print(Text.from_ansi(on_terminal([QWQ, *arguments], columns=108)))
     save(console, "plan.svg")
+
+
+def draw_chat() -> None:
+    """`qwq chat` on the built-in model: a question answered, its thought looked at, and the line that waits for the next one."""
+    columns, questions = 84, ('How many r\'s are in the word "strawberry"?', "/thoughts")
+    with tempfile.TemporaryDirectory() as data:
+        shown = talk([QWQ, "chat", "-m", "demo", "--seed", "1"], questions, columns, {"QWQ_DATA": data})
+    screen = pyte.Screen(columns, 40)
+    pyte.ByteStream(screen).feed(shown)
+    console = Console(record=True, width=columns, file=io.StringIO())
+    console.print(Text("$ qwq chat -m demo", style="bold"))
+    for line in styled_lines(screen):
+        console.print(line)
+    save(console, "chat.svg")
+
+
+def talk(command: list[str], questions: Sequence[str], columns: int, environment: dict[str, str]) -> bytes:
+    """What a chat sends its terminal until it waits for what follows these questions."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    shown = b""
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, env={**os.environ, **environment, "TERM": "xterm-256color"}) as process:
+        os.close(theirs)
+        for keys in ("", *(f"{question}\r" for question in questions)):
+            os.write(ours, keys.encode())
+            time.sleep(0.5)
+            while select.select([ours], [], [], 2)[0]:
+                shown += read_some(ours)
+        process.terminate()
+    os.close(ours)
+    return shown
+
+
+def styled_lines(screen: pyte.Screen) -> Iterator[Text]:
+    """The lines of a screen down to the last that has something in it; those that are dimmed, which pyte does not tell, by their words."""
+    lines = [line.rstrip() for line in screen.display]
+    while not lines[-1]:
+        lines.pop()
+    for number, line in enumerate(lines):
+        text = Text(line, style="dim" if line.startswith(("thought for", "demo", "/help")) else "")
+        if bold := [column for column in range(len(line)) if screen.buffer[number][column].bold]:
+            text.stylize("bold", bold[0], bold[-1] + 1)
+        yield text
 
 
 def on_terminal(command: list[str], columns: int) -> str:
@@ -67,3 +118,4 @@ def save(console: Console, name: str) -> None:
 if __name__ == "__main__":
     draw_ask()
     draw_plan()
+    draw_chat()

@@ -116,6 +116,11 @@ def take_tools(options: dict[str, Any]) -> ToolFlags:
     return ToolFlags(**{name: options.pop(name) for name in ToolFlags.__dataclass_fields__})
 
 
+def given_options(context: click.Context) -> frozenset[str]:
+    """The names of the options that stand on the command line."""
+    return frozenset(name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE)
+
+
 def _apply(options: tuple[Callable[[Any], Any], ...], body: Body) -> Body:
     for option in reversed(options):
         body = option(body)

@@ -69,13 +69,28 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-_CLOSED: Final = {
+def count(n: int, word: str) -> str:
+    """So many of something: 1 token, 1,234 tokens."""
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
+def ending(end: Finished) -> str:
+    """What a user should know of how an answer ended, or nothing."""
+    n_tokens = f"{end.usage.completion_tokens:,} tokens"
+    if end.reason == "length":
+        return f"[cut short after {n_tokens}; more room: --ctx, --max-tokens]"
+    if end.reason == "repetition":
+        return f"[ended after {n_tokens}: the answer went round in circles; another --seed may help]"
+    return ""
+
+
+CLOSED: Final = {
     "budget": "[the thought has spent its budget: now the answer]",
     "repetition": "[the thought went round in circles: now the answer]",
     "asked": "[the answer was asked for]",
     "ended": "[the thought ended without an answer: now the answer]",
 }
-_SWITCHED: Final = "[longer than the native context: from here on with YaRN; everything is read again]"
+SWITCHED: Final = "[longer than the native context: from here on with YaRN; everything is read again]"
 
 
 class AnswerPrinter:
@@ -95,7 +110,7 @@ class AnswerPrinter:
         if isinstance(event, ThoughtClosed | RopeSwitched):
             self._end_thought()
             self._end_answer()
-            notice(_CLOSED[event.why] if isinstance(event, ThoughtClosed) else _SWITCHED)
+            notice(CLOSED[event.why] if isinstance(event, ThoughtClosed) else SWITCHED)
             return
         if not isinstance(event, Thinking | Answering):
             return
@@ -114,10 +129,8 @@ class AnswerPrinter:
         """Leave the cursor at the start of a line, also after an interrupt."""
         self._end_thought()
         self._end_answer()
-        if end is not None and end.reason == "length":
-            notice(f"[cut short after {end.usage.completion_tokens:,} tokens; more room: --ctx, --max-tokens]")
-        elif end is not None and end.reason == "repetition":
-            notice(f"[ended after {end.usage.completion_tokens:,} tokens: the answer went round in circles; another --seed may help]")
+        if end is not None and (told := ending(end)):
+            notice(told)
 
     def _end_thought(self) -> None:
         if self._last.startswith("Thinking"):

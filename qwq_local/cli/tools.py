@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from fnmatch import fnmatchcase
 from typing import Final
 
-from qwq_local.agent import AgentEvent, NoTools, RoundsSpent, ToolAnswered, Toolbox, ToolCalled, open_mcp
+from qwq_local.agent import AgentEvent, NoTools, RoundsSpent, ToolAnswered, Toolbox, ToolCalled, ToolResult, open_mcp
 from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import DIM, PLAIN, AnswerPrinter, cut, has_colour, notice, one_line, width_of
 from qwq_local.engine import Finished
 from qwq_local.runtime import ToolCall
 
-_QUESTION: Final = "call it? [y]es / [n]o / [a]lways this tool: "
+MAY_CALL: Final = "call it? [y]es / [n]o / [a]lways this tool: "
 
 
 def opened_tools(flags: ToolFlags) -> AbstractContextManager[Toolbox]:
@@ -29,19 +29,26 @@ class Permission:
         self._flags = flags
         self._always: set[str] = set()
 
+    def is_given(self, call: ToolCall) -> bool:
+        """Whether the flags, or an earlier answer, allow it."""
+        return self._flags.allows_all or call.name in self._always or any(fnmatchcase(call.name, name) for name in self._flags.allowed)
+
+    def take(self, call: ToolCall, letter: str) -> bool:
+        """Whether an answer allows it: y, n, or a for this tool from now on."""
+        if letter == "a":
+            self._always.add(call.name)
+        return letter in ("y", "a")
+
     def __call__(self, call: ToolCall) -> bool:
-        """Whether to call it."""
-        if self._flags.allows_all or call.name in self._always or any(fnmatchcase(call.name, name) for name in self._flags.allowed):
+        """Whether to call it, asked where need be."""
+        if self.is_given(call):
             return True
         if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
             notice(f"[not called, since nobody can be asked; to allow it: --allow-tool {shlex.quote(one_line(call.name))}]")
             return False
-        if cut(shown := _told(call), width_of(sys.stderr)) != shown:
+        if cut(shown := told_call(call), width_of(sys.stderr)) != shown:
             notice(shown)  # nobody should have to allow what could not be seen
-        answer = _ask()
-        if answer == "a":
-            self._always.add(call.name)
-        return answer in ("y", "a")
+        return self.take(call, _ask())
 
 
 class AgentPrinter(AnswerPrinter):
@@ -51,12 +58,12 @@ class AgentPrinter(AnswerPrinter):
         """Print one piece."""
         match event:
             case ToolCalled(call):
-                self._line(_told(call))
+                self._line(told_call(call))
             case ToolAnswered(_, result):
-                self._line(one_line(f"← failed: {result.text}" if result.is_error else f"← {result.text}"))
+                self._line(told_result(result))
             case RoundsSpent(n_rounds):
                 self.finish()
-                notice(f"[tools were called in {n_rounds} rounds: now the answer]")
+                notice(told_rounds(n_rounds))
             case Finished():
                 self.finish(event)
             case _:
@@ -68,8 +75,19 @@ class AgentPrinter(AnswerPrinter):
         self._write(sys.stderr, f"{DIM}{line}{PLAIN}\n" if has_colour(sys.stderr) else f"{line}\n")
 
 
-def _told(call: ToolCall) -> str:
+def told_call(call: ToolCall) -> str:
+    """A call in one line."""
     return one_line(f"→ {call.name} {call.arguments}")
+
+
+def told_result(result: ToolResult) -> str:
+    """A call's result in one line."""
+    return one_line(f"← failed: {result.text}" if result.is_error else f"← {result.text}")
+
+
+def told_rounds(n_rounds: int) -> str:
+    """That no more tools are called."""
+    return f"[tools were called in {n_rounds} rounds: now the answer]"
 
 
 def _ask() -> str:
@@ -77,7 +95,7 @@ def _ask() -> str:
     _forget_typed()
     try:
         while True:
-            sys.stderr.write(_QUESTION)
+            sys.stderr.write(MAY_CALL)
             sys.stderr.flush()
             line = sys.stdin.readline()
             if (word := line.strip().lower()) in ("y", "yes", "n", "no", "a", "always"):

@@ -5,19 +5,30 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
+from qwq_local.agent import AgentEvent, NoTools
+from qwq_local.answering import Gathered
 from qwq_local.cli import _run
-from qwq_local.cli.conversation import Conversation
-from qwq_local.cli.terminal import DIM
+from qwq_local.cli.chatting.commands import hear
+from qwq_local.cli.chatting.face import Face
+from qwq_local.cli.chatting.session import Session
+from qwq_local.cli.chatting.talk import Talk
+from qwq_local.engine import Answering, Finished, Timings, Usage
 from qwq_local.errors import ContextLengthError
+from qwq_local.history import History
 from qwq_local.prompt import Message
+from qwq_local.runtime import ToolCall
 from tests.programs import PROGRAM, SERVER, Ended, Qwq, posix
 from tests.terminals import Terminal
+
+if TYPE_CHECKING:
+    from qwq_local.cli.chatting.duty import Duty
 
 
 @pytest.fixture
@@ -86,64 +97,217 @@ def test_the_settings_file_holds_for_chat_too(chat: Callable[..., Ended], monkey
     assert "[cut short after 5 tokens" in ended.err
 
 
-# The history
+# The talk
 
 
-def conversation(*answers: str | BaseException, system: str | None = None, is_watched: bool = True) -> tuple[Conversation, list[Any]]:
-    """One whose answers are made up, and what each of them was asked with."""
-    script = list(answers)
-    asked: list[list[Message]] = []
+class Script(Face):
+    """A face that nobody looks at, and what it was told."""
 
-    def answer(history: list[Message]) -> None:
-        asked.append(list(history))
-        given = script.pop(0)
-        history.append({"role": "assistant", "content": given if isinstance(given, str) else "so f"})
-        if isinstance(given, BaseException):
-            raise given
+    def __init__(self, *, is_watched: bool = True) -> None:
+        self._is_watched = is_watched
+        self.told: list[str] = []
+        self.prefilled = ""
 
-    return Conversation(system, answer, is_watched=is_watched), asked
+    @property
+    def is_watched(self) -> bool:
+        return self._is_watched
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+
+    def tell_error(self, error: str, hint: str) -> None:
+        self.told.append(f"error: {error} {hint}")
+
+    def show(self, event: AgentEvent) -> None:
+        pass
+
+    def answering(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def allows(self, call: ToolCall) -> bool:
+        raise AssertionError(call)
+
+    def confirms(self, question: str) -> bool:
+        self.told.append(question)
+        return False
+
+    def prefill(self, text: str) -> None:
+        self.prefilled = text
+
+    def tell_progress(self, share: float) -> None:
+        pass
 
 
-def contents(history: list[Message]) -> list[str]:
-    return [message["content"] for message in history]
+class ScriptedDuty:
+    """A model whose answers are made up, and what each of them was asked with. "…" before an error is said before it."""
+
+    name, n_ctx = "made-up", 512
+
+    def __init__(self, *answers: str | BaseException) -> None:
+        self._answers = list(answers)
+        self.asked: list[list[str]] = []
+
+    def stream(self, messages: Sequence[Message], **_: Any) -> Any:
+        self.asked.append([message["content"] for message in messages])
+        return ScriptedAnswer(self._answers.pop(0))
 
 
-def test_the_history_grows_until_it_is_begun_again() -> None:
-    chat, asked = conversation("A", "B", "C", system="S")
+class ScriptedAnswer:
+    def __init__(self, answer: str | BaseException) -> None:
+        self._answer = answer
+        self.gathered = Gathered()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[AgentEvent]:
+        event = Answering(self._answer if isinstance(self._answer, str) else "so f")
+        self.gathered.add(event)
+        yield event
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        yield Finished("stop", Usage(1, 1, 0), Timings(0, 0, 0), "native", 1)
+
+
+@pytest.fixture
+def history() -> Iterator[History]:
+    with History.open(None) as found:
+        yield found
+
+
+def talk_with(
+    history: History, *answers: str | BaseException, system: str = "", is_watched: bool = True
+) -> tuple[Talk, ScriptedDuty, Script]:
+    """A talk with a model whose answers are made up."""
+    duty, face = ScriptedDuty(*answers), Script(is_watched=is_watched)
+    return Talk(Session(history, system=system, options={}), cast("Duty", duty), NoTools(), face), duty, face
+
+
+def contents(talk: Talk) -> list[str]:
+    return [message.content for message in talk.session.path()]
+
+
+def test_the_history_grows_until_it_is_begun_again(history: History) -> None:
+    talk, duty, _ = talk_with(history, "A", "B", "C", system="S")
     for line in ("a", "b", "/new", "c"):
-        chat.hear(line)
-    assert [contents(history) for history in asked] == [["S", "a"], ["S", "a", "A", "b"], ["S", "c"]]
-    assert contents(chat.history) == ["S", "c", "C"]
+        hear(talk, line)
+    assert duty.asked == [["S", "a"], ["S", "a", "A", "b"], ["S", "c"]]
+    assert contents(talk) == ["c", "C"]
+    assert [summary.n_messages for summary in history.latest()] == [2, 4]
 
 
-def test_what_was_said_before_an_interrupt_stays(capsys: pytest.CaptureFixture[str]) -> None:
-    chat, _ = conversation(KeyboardInterrupt(), "B")
-    chat.hear("a")
-    assert "[stopped]" in capsys.readouterr().err
-    chat.hear("b")
-    assert contents(chat.history) == ["a", "so f", "b", "B"]
+def test_what_was_said_before_an_interrupt_stays(history: History) -> None:
+    talk, _, face = talk_with(history, KeyboardInterrupt(), "B")
+    hear(talk, "a")
+    assert face.told == ["[stopped]"]
+    hear(talk, "b")
+    assert contents(talk) == ["a", "so f", "b", "B"]
+    assert [message.state for message in talk.session.path()] == ["whole", "stopped", "whole", "whole"]
 
 
-def test_an_error_takes_its_turn_back(capsys: pytest.CaptureFixture[str]) -> None:
-    chat, _ = conversation("A", ContextLengthError(900, 512, 2048), "C")
+def test_an_error_takes_its_turn_back_and_it_can_be_asked_again(history: History) -> None:
+    talk, duty, face = talk_with(history, "A", ContextLengthError(900, 512, 2048), "C", "B")
     for line in ("a", "b", "c"):
-        chat.hear(line)
-    assert "error: The prompt is 900 tokens long" in capsys.readouterr().err
-    assert contents(chat.history) == ["a", "A", "c", "C"]
+        hear(talk, line)
+    assert face.told[0].startswith("error: The prompt is 900 tokens long")
+    assert contents(talk) == ["a", "A", "c", "C"]
+    hear(talk, "/edit b")
+    assert duty.asked[-1] == ["a", "A", "b"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ContextLengthError(900, 512)])
-def test_where_nobody_watches_errors_are_raised(error: BaseException) -> None:
-    chat, _ = conversation(error, is_watched=False)
+def test_where_nobody_watches_errors_are_raised(history: History, error: BaseException) -> None:
+    talk, _, _ = talk_with(history, error, is_watched=False)
     with pytest.raises(type(error)):
-        chat.hear("a")
+        hear(talk, "a")
 
 
-@pytest.mark.parametrize("line", ["/etc/passwd holds what?", "/new or old?", "a /new", "//"])
-def test_a_line_that_only_looks_like_a_command_is_said(line: str) -> None:
-    chat, asked = conversation("A")
-    chat.hear(line)
-    assert contents(asked[0]) == [line]
+@pytest.mark.parametrize("line", ["/etc/passwd holds what?", "/new or old?", "a /new", "//", "/set\ntemperature"])
+def test_a_line_that_only_looks_like_a_command_is_said(history: History, line: str) -> None:
+    talk, duty, _ = talk_with(history, "A")
+    hear(talk, line)
+    assert duty.asked == [[line]]
+
+
+def test_an_answer_and_a_question_may_have_siblings(history: History) -> None:
+    talk, duty, face = talk_with(history, "A", "B", "C")
+    for line in ("a", "/retry", "/edit"):
+        hear(talk, line)
+    assert face.prefilled == "a"
+    hear(talk, "b")
+    assert duty.asked == [["a"], ["a"], ["b"]]
+    chat = history.latest()[0]
+    messages = history.get(chat.id).messages.values()
+    assert [message.content for message in messages if message.parent_id is None] == ["a", "b"]
+    assert contents(talk) == ["b", "C"]
+
+
+def test_what_cannot_be_done_is_told_with_what_can(history: History, tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"gr\xfcn")
+    (tmp_path / "there.md").write_text("kept")
+    talk, _, face = talk_with(history, "A")
+    hear(talk, "/retry")
+    hear(talk, "a")
+    for line, told in {
+        "/set": "To change one",
+        "/set heat 1": "nothing called 'heat'",
+        "/set temperature": "What should temperature be?",
+        "/set temperature hot": "must be a number",
+        "/set temperature 9": "between 0 and 5",
+        "/set top_k 2.5": "must be a whole number",
+        "/think much": "must be a whole number",
+        "/ctx many": "must be a whole number",
+        "/file": "Which file?",
+        f"/file {tmp_path / 'latin'}": "not UTF-8 text (byte 2)",
+        f"/file {tmp_path / 'none'}": "cannot be read: No such file",
+        "/open": "Which chat?",
+        "/open zzz": "zzz",
+        "/save": "Which file?",
+        "/save chat.pdf": "not written as .pdf",
+        f"/save {tmp_path / 'there.md'}": "Write over it?",
+        f"/save {tmp_path / 'none' / 'chat.md'}": "cannot be written: No such file",
+        "/tools": "There are no tools",
+    }.items():
+        face.told.clear()
+        hear(talk, line)
+        assert told in face.told[0], line
+    assert (tmp_path / "there.md").read_text() == "kept"
+    assert talk.session.options == {}
+
+
+def test_options_are_kept_in_the_chat(history: History) -> None:
+    talk, _, face = talk_with(history, "A", "B")
+    for line in ("a", "/set temperature 0.8", "/set top-k 20", "/think 500", "/system Be brief."):
+        hear(talk, line)
+    chat = history.get(history.latest()[0].id)
+    assert (chat.options, chat.system) == ({"temperature": 0.8, "top_k": 20, "think_tokens": 500}, "Be brief.")
+    for line in ("/set top_k default", "/think off"):
+        hear(talk, line)
+    assert talk.session.options == {"temperature": 0.8, "thinks": False}
+    assert face.told[-1] == "It answers without thinking."
+
+
+def test_a_file_goes_with_the_next_question_only(history: History, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Some notes.")
+    talk, duty, face = talk_with(history, "A", "B")
+    hear(talk, f"/file {tmp_path / 'notes.txt'}")
+    assert "11 characters go with the next question" in face.told[0]
+    for line in ("a", "b"):
+        hear(talk, line)
+    assert duty.asked == [["a\n\nSome notes."], ["a\n\nSome notes.", "A", "b"]]
+
+
+@pytest.mark.parametrize("suffix", ["md", "json"])
+def test_a_chat_is_saved(history: History, tmp_path: Path, suffix: str) -> None:
+    talk, _, _ = talk_with(history, "An answer.")
+    hear(talk, "A question?")
+    hear(talk, f"/save {tmp_path}/chat.{suffix}")
+    text = (tmp_path / f"chat.{suffix}").read_text("utf-8")
+    assert "A question?" in text
+    assert "An answer." in text
 
 
 # On a terminal
@@ -154,7 +318,7 @@ def talk(on_terminal: Callable[..., Terminal]) -> Callable[..., Terminal]:
     """`qwq chat` on a terminal, which waits for the first line."""
 
     def start(*arguments: str) -> Terminal:
-        terminal = on_terminal(*PROGRAM, "chat", *arguments)
+        terminal = on_terminal(*PROGRAM, "chat", *arguments, TERM="dumb")
         terminal.await_text("> ")
         return terminal
 
@@ -167,7 +331,7 @@ def test_a_conversation_on_a_terminal(talk: Callable[..., Terminal]) -> None:
     terminal = talk("-m", "demo", "--seed", "1")
     assert b"demo. /help lists what can be typed, Ctrl-D ends.\r\n" in terminal.shown
     terminal.type("What is 47 + 85?\n")
-    terminal.await_text(DIM)
+    terminal.await_text("carry")
     terminal.await_text(r"\boxed{132}")
     terminal.await_text("> ")
     terminal.type("word " * 700 + "\n")
@@ -181,12 +345,15 @@ def test_a_conversation_on_a_terminal(talk: Callable[..., Terminal]) -> None:
 @posix
 @pytest.mark.slow
 def test_ctrl_c_stops_an_answer_and_gives_up_a_line_and_the_conversation_goes_on(
-    talk: Callable[..., Terminal], endless_model: Path
+    on_terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
-    terminal = talk("-m", str(endless_model), "--ctx", "32000", "--seed", "1")
+    script = tmp_path / "said"
+    script.write_text(" ".join(f"word{number}" for number in range(2000)))
+    terminal = on_terminal(sys.executable, "-m", "tests.scripted_chat", f"{script}@0.01", "--seed", "1", TERM="dumb")
+    terminal.await_text("> ")
     for _ in range(2):
         terminal.type("What is 47 + 85?\n")
-        terminal.await_text(DIM)
+        terminal.await_text("word0 word1")
         terminal.child.send_signal(signal.SIGINT)
         terminal.await_text("[stopped]")
         terminal.await_text("> ")

@@ -1,0 +1,1 @@
+"""`qwq chat`: a conversation in the terminal, kept in the history."""

@@ -1,0 +1,145 @@
+"""What a live chat looks like: lines that change, the line to type into with its completions, and the state below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition, has_completions
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.history import History as TypedHistory
+from prompt_toolkit.history import ThreadedHistory
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, VerticalAlign, Window
+from prompt_toolkit.layout.dimension import Dimension
+from prompt_toolkit.layout.menus import CompletionsMenu
+from prompt_toolkit.output import Output, create_output
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Style
+
+from qwq_local.cli.chatting.commands import COMMANDS
+from qwq_local.cli.chatting.fragments import Line
+from qwq_local.cli.chatting.pastes import LONG_CHARACTERS
+from qwq_local.cli.terminal import plain_text
+from qwq_local.history import History
+
+PROMPT: Final = "> "
+MOST_INPUT_LINES: Final = 8
+N_REMEMBERED_CHATS: Final = 20
+ESCAPE_SECONDS: Final = 0.05
+"""How long an Esc may be the beginning of another key."""
+
+STYLE: Final = Style.from_dict(
+    {
+        "prompt": "bold",
+        "completion-menu": "bg:default fg:default noreverse",
+        "completion-menu.completion": "bg:default fg:default",
+        "completion-menu.completion.current": "reverse",
+        "completion-menu.meta.completion": "bg:default fg:default dim",
+        "completion-menu.meta.completion.current": "bg:default fg:default",
+    }
+)
+
+
+class Screen:
+    """The application. `changing` and `status` give its lines, at so many columns and at most so many rows."""
+
+    def __init__(
+        self,
+        changing: Callable[[int, int], list[Line]],
+        status: Callable[[int], list[Line]],
+        keys: KeyBindings,
+        history: History,
+    ) -> None:
+        self.output = quiet_output()
+        self.buffer = Buffer(
+            completer=CommandCompleter(),
+            complete_while_typing=Condition(lambda: self.buffer.text.startswith("/") and "\n" not in self.buffer.text),
+            history=ThreadedHistory(EarlierQuestions(history)),
+            multiline=True,
+        )
+        entry = Window(
+            BufferControl(self.buffer),
+            height=Dimension(min=1, max=MOST_INPUT_LINES),
+            wrap_lines=True,
+            dont_extend_height=True,
+            get_line_prefix=lambda line, wrap: [("class:prompt", "  " if line or wrap else PROMPT)],
+        )
+        rows = [
+            _lines_window(lambda: changing(self.width, max(self.rows - MOST_INPUT_LINES, 1))),
+            entry,
+            ConditionalContainer(CompletionsMenu(max_height=len(COMMANDS)), has_completions),
+            _lines_window(lambda: status(self.width)),
+        ]
+        self.application: Application[None] = Application(
+            Layout(HSplit(rows, align=VerticalAlign.TOP), focused_element=entry),
+            key_bindings=keys,
+            style=STYLE,
+            output=self.output,
+            erase_when_done=True,
+        )
+        self.application.ttimeoutlen = ESCAPE_SECONDS
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.output.get_size().columns
+
+    @property
+    def rows(self) -> int:
+        """Rows of the terminal."""
+        return self.output.get_size().rows
+
+
+class CommandCompleter(Completer):
+    """The commands that begin with what is typed, and what each does."""
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:  # noqa: ARG002 - the protocol's
+        """Those of the first word only."""
+        typed = document.text_before_cursor
+        if typed.startswith("/") and " " not in typed and typed == document.text:
+            for name, command in COMMANDS.items():
+                if name.startswith(typed):
+                    yield Completion(name, -len(typed), display=f"{name} {command.arguments}", display_meta=command.description)
+
+
+class EarlierQuestions(TypedHistory):
+    """The questions of the latest chats, for the arrow keys; they are kept where the chats are, and nowhere else."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self._history = history
+
+    def load_history_strings(self) -> Iterable[str]:
+        """The newest first."""
+        for summary in self._history.latest(limit=N_REMEMBERED_CHATS):
+            asked = [message.content for message in self._history.get(summary.id).path() if message.role == "user"]
+            yield from (plain_text(text) for text in reversed(asked) if len(text) <= LONG_CHARACTERS)
+
+    def store_string(self, string: str) -> None:
+        """Nothing to do: a question is kept when it is asked."""
+
+
+def quiet_output() -> Output:
+    """The terminal, without questions to it: the answers of one that is slow, or gone, would be taken for keys."""
+    output = create_output()
+    if isinstance(output, Vt100_Output):
+        output.enable_cpr = False
+    return output
+
+
+def _lines_window(lines: Callable[[], list[Line]]) -> Window:
+    def fragments() -> StyleAndTextTuples:
+        text: StyleAndTextTuples = []
+        for number, line in enumerate(lines()):
+            if number:
+                text.append(("", "\n"))
+            text.extend(line)
+        return text
+
+    control = FormattedTextControl(fragments)
+    return Window(control, height=lambda: Dimension.exact(len(lines())), dont_extend_height=True)
