@@ -34,7 +34,7 @@ _COMMANDS = {
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask", "chat", "serve")
+_CONFIGURED = ("ask", "bench", "chat", "history", "serve")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 
@@ -66,7 +66,8 @@ def qwq(ctx: click.Context) -> None:
     if ctx.invoked_subcommand in _CONFIGURED:
         from qwq_local.configuration import read_configuration
 
-        ctx.default_map = {ctx.invoked_subcommand: dict(read_configuration().arguments)}
+        said = dict(read_configuration().arguments)
+        ctx.default_map = {ctx.invoked_subcommand: said | {"continue": said}}
 
 
 def main() -> NoReturn:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from qwq_local.cli.options import given_options, load_options, sampling_options, take_load, take_tools, tool_options
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -70,6 +73,27 @@ def show_command(chat: str, *, with_thoughts: bool, as_json: bool) -> None:
     from qwq_local.cli.chats import show_chat
 
     show_chat(chat, with_thoughts=with_thoughts, as_json=as_json)
+
+
+@command.command("continue", short_help="Go on with a chat in the terminal.")
+@click.argument("chat")
+@click.option("--no-thoughts", is_flag=True, help="Don't show the thinking.")
+@load_options
+@sampling_options
+@tool_options
+@click.pass_context
+def continue_command(context: click.Context, /, chat: str, **options: Any) -> None:  # noqa: ANN401 - click's
+    """Go on with the chat CHAT in the terminal, with the model that answered last, where -m names no other.
+
+    \b
+    Example:
+        qwq history continue 3f9a
+    """
+    from qwq_local.cli.chatting.converse import ChatWish, converse
+
+    given, shows_thoughts = given_options(context), not options.pop("no_thoughts")
+    load, tools = take_load(options), take_tools(options)
+    converse(ChatWish(load, options, given, tools=tools, shows_thoughts=shows_thoughts, chat_id=chat))
 
 
 @command.command("export", short_help="Write a chat to a file.")

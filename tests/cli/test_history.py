@@ -73,3 +73,13 @@ def test_chats_are_removed_where_that_is_allowed(qwq: Qwq, ids: list[str]) -> No
     assert qwq("history", "rm", "--yes", *ids).code == 0
     ended = qwq("history", "list")
     assert (ended.out, ended.err) == ("", "No chats yet: qwq chat\n")
+
+
+def test_a_chat_is_continued_with_the_model_that_answered_last(qwq: Qwq, ids: list[str], tmp_path: Path) -> None:
+    ended = qwq("history", "continue", ids[0], "--seed", "1", "--no-thoughts", stdin=b"What is 30 + 12?\n")
+    assert ended.code == 0, ended
+    with History.open(tmp_path / CHATS_FILE) as history:
+        *before, question, answer = history.get(ids[0]).path()
+    assert [message.content for message in before] == ["What is 47 + 85?", "**132**"]
+    assert (question.content, answer.content.strip(), answer.model) == ("What is 30 + 12?", ended.out.strip().splitlines()[-1], "demo")
+    assert_told(qwq("history", "continue", "zz"), 1, "There is no chat 'zz'")

@@ -23,9 +23,7 @@ from qwq_local.cli.terminal import notice
 from qwq_local.cli.tools import opened_tools
 from qwq_local.configuration import find_folders
 from qwq_local.errors import ChatNotFoundError, EmptyPromptError
-from qwq_local.history import History
-
-DATABASE = "chats.db"
+from qwq_local.history import CHATS_FILE, History
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,16 @@ def converse(wish: ChatWish) -> None:
         raise EmptyPromptError("Standard input is closed.", hint="Run it in a terminal, or pipe the lines in.")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a terminal may send what is no UTF-8
-    path = find_folders().data / DATABASE if wish.keeps else None
-    with closing(History.open(path)) as history:
+    path = find_folders().data / CHATS_FILE if wish.keeps else None
+    with closing(History.open(path) if wish.chat_id is not None else History.open_anyway(path)) as history:
         session = open_session(history, wish)
+        load = {**wish.load, "model": wish.load.get("model") or session.model_here()}
         for text in history.notices:
             notice(f"notice: {text}")
         with (
             opened_tools(wish.tools) as toolbox,
-            opened_model(wish.load, session.options, reads_ahead=True) as (qwq, _),
-            closing(Duty(qwq, wish.load)) as duty,
+            opened_model(load, session.options, reads_ahead=True) as (qwq, _),
+            closing(Duty(qwq, load)) as duty,
         ):
             talk_with(session, duty, toolbox, wish)
 

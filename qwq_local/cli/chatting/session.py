@@ -11,8 +11,9 @@ from qwq_local.agent import AgentEvent, ToolAnswered, Toolbox, run_agent
 from qwq_local.agent.loop import Answerer
 from qwq_local.answering import Gathered
 from qwq_local.engine import Answering, Finished, Thinking, ToolCallDelta, ToolCallDropped, ToolCallStarted, Usage
-from qwq_local.errors import QwqError
+from qwq_local.errors import HistoryError, QwqError
 from qwq_local.history import Chat, ChatMessage, Draft, History, conversation
+from qwq_local.models.inventory import demo_model, local_models
 from qwq_local.prompt import Message
 from qwq_local.runtime import ToolCall
 
@@ -69,11 +70,37 @@ class Session:
         if self.chat_id:
             self.history.set_options(self.chat_id, self.options)
 
-    def ask(self, text: str, parent_id: int | None) -> None:
-        """A question behind that message (None: the first of all)."""
+    def model_here(self) -> str | None:
+        """The model that answered last, where this machine has it."""
+        answered = [message.model for message in self.path() if message.model]
+        known = {model.name for model in [*local_models(), demo_model()] if not model.problem} if answered else set()
+        return answered[-1] if answered and answered[-1] in known else None
+
+    def ask(self, text: str, parent_id: int | None) -> str:
+        """A question behind that message (None: the first of all).
+
+        Where it cannot be kept, it is asked nevertheless, and the chat goes on in memory: what is returned then says so.
+        """
+        try:
+            self._ask(text, parent_id)
+        except HistoryError as error:
+            self._leave_disk(parent_id)
+            self._ask(text, self.leaf_id)
+            return f"{error} {error.hint} From here on this chat is not kept."
+        return ""
+
+    def _ask(self, text: str, parent_id: int | None) -> None:
         if not self.chat_id:
             self.chat_id = self.history.start(system=self.system, options=self.options)
         self.question_id = self.leaf_id = self.history.say(self.chat_id, "user", text, parent_id)
+
+    def _leave_disk(self, leaf_id: int | None) -> None:
+        """The same chat up to that message, in memory."""
+        path = self.history.get(self.chat_id).path(leaf_id) if self.chat_id and leaf_id is not None else []
+        self.history = History.open(None)
+        self.chat_id, self.leaf_id = self.history.start(system=self.system, options=self.options), None
+        for message in path:
+            self.leaf_id = self.history.say(self.chat_id, message.role, message.content, self.leaf_id, tool_calls=message.tool_calls)
 
     def answer(self, answerer: Answerer, model: str, toolbox: Toolbox, allow: Callable[[ToolCall], bool]) -> Generator[AgentEvent]:
         """Answer the question that the talk stands at; all of it is kept, also where this is left early. Errors are those of run_agent."""

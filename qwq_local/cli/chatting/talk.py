@@ -33,8 +33,10 @@ class Talk:
         """Ask the model, and show and keep its answer."""
         session = self.session
         leaf_before, parent = session.leaf_id, self._parent()
-        session.ask("\n\n".join([text, *self.files]), parent)
+        problem = session.ask("\n\n".join([text, *self.files]), parent)
         self.files, self.edits = [], False
+        if problem:
+            self.face.tell(f"notice: {problem}")
         self._answer(leaf_before)
 
     def retry(self) -> None:
