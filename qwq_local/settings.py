@@ -36,9 +36,13 @@ def _check_number(name: str, value: object, default: float | None) -> None:
         raise SettingsError(f"{name} is {value!r}, but must be {called}.", hint=f"Leave it out for {default}.")
 
 
+def _shown(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+
+
 def _check_range(name: str, value: float, low: float, high: float, hint: str) -> None:
     if not (math.isfinite(value) and low <= value <= high):
-        raise SettingsError(f"{name} is {value}, but must lie between {low:g} and {high:g}.", hint=hint)
+        raise SettingsError(f"{name} is {value}, but must lie between {_shown(low)} and {_shown(high)}.", hint=hint)
 
 
 def _check_count(name: str, count: int, most: int, what: str) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -77,10 +78,23 @@ class Pane:
         self.type(text)
         self.type("\r")
 
-    def resize(self, columns: int, rows: int) -> None:
-        """Another size, of which the program is told."""
+    def resize(self, columns: int, rows: int, *, wraps: bool = False) -> None:
+        """Another size, of which the program is told. With `wraps` what stands there is wrapped, as most terminals do."""
+        self._read(0)
+        screen, cursor = self._screen, self._screen.cursor
+        lines = [line.rstrip() for line in screen.display]
+        wrapped = [[line[at : at + columns] for at in range(0, len(line) or 1, columns)] for line in lines]
+        row = sum(map(len, wrapped[: cursor.y]))
+        screen.resize(rows, columns)
+        if wraps:
+            x, y = cursor.x % columns, row + cursor.x // columns
+            screen.erase_in_display(2)
+            for number, line in enumerate([line for parts in wrapped for line in parts][:rows], start=1):
+                screen.cursor_position(number, 1)
+                screen.draw(line)
+            screen.cursor_position(y + 1, x + 1)
         self._set_size(columns, rows)
-        self._screen.resize(rows, columns)
+        self.child.send_signal(signal.SIGWINCH)
 
     def end(self) -> int:
         """Read all that is still shown; the exit code."""

@@ -169,3 +169,10 @@ def test_any_limit_of_a_token_or_more_is_taken(max_tokens: int | None) -> None:
 def test_a_limit_below_one_token_is_refused(max_tokens: int) -> None:
     with pytest.raises(SettingsError, match=f"max-tokens is {max_tokens}"):
         check_max_tokens(max_tokens)
+
+
+def test_the_bounds_of_whole_numbers_are_told_whole() -> None:
+    with pytest.raises(SettingsError, match=r"ctx is -4, but must lie between 16 and 2,147,483,647\."):
+        LoadSettings(n_ctx=-4)
+    with pytest.raises(SettingsError, match=r"between 0\.1 and 10\."):
+        Sampling(repeat_penalty=99.0)

@@ -86,7 +86,9 @@ def test_a_question_is_answered_and_the_thought_folded(chat: Callable[..., Pane]
     terminal.await_text("47 \\+ 85 = 132")
     terminal.await_text(READY)
     assert re.search(r"> What is 47 \+ 85\?\n\nthought for \d+ s, \d+ tokens\n\n47 \+ 85 = 132\n", terminal.text)
-    assert re.search(r"\ndemo · [\d,]+ of 512 tokens · native\n", terminal.text)
+    assert re.search(r"\ndemo · [\d,]+ of 512 tokens · [\d,.]+ tokens/s · native\n", terminal.text)
+    terminal.ask("/new")
+    terminal.await_text(r"\ndemo · 512 tokens · native\n")
     terminal.type("\x04")
     assert terminal.end() == 0
     assert "Ctrl-D ends" not in terminal.rows[-1]
@@ -316,6 +318,18 @@ def test_a_terminal_may_change_its_size_in_mid_answer(scripted: Callable[..., Pa
         time.sleep(0.2)
     terminal.await_text("The end.")
     terminal.await_text(READY)
+
+
+def test_a_terminal_that_wraps_its_lines_when_it_gets_narrower_keeps_nothing_of_what_changed(endless: Callable[[], Pane]) -> None:
+    terminal = endless()
+    terminal.ask(QUESTION)
+    terminal.await_text(r"thinking \d+ s · \d{3} tokens(\n.*){3}\n>")
+    for columns in (50, 25, 110):
+        terminal.resize(columns, 50, wraps=True)
+        time.sleep(0.2)
+        terminal.settle(0.05)
+    assert len(re.findall("thinking", terminal.text)) == len(re.findall("Esc stop", terminal.text)) == 1
+    assert "demo. /help lists" in terminal.text
 
 
 HOSTILE: Final = [

@@ -31,7 +31,7 @@ from qwq_local.cli.chatting.posting import Began, Ended, Item, Loading, PostingF
 from qwq_local.cli.chatting.screen import PROMPT, STYLE, Screen
 from qwq_local.cli.chatting.status import IDLE_KEYS, KEYS, fitting
 from qwq_local.cli.chatting.talk import Talk
-from qwq_local.cli.chatting.view import FOLDINGS, AnswerView, Folding
+from qwq_local.cli.chatting.view import FOLDINGS, AnswerView, Folding, written_per_second
 from qwq_local.cli.terminal import duration
 from qwq_local.engine import Finished
 
@@ -55,7 +55,7 @@ class LiveChat:
         self._view: AnswerView | None = None
         self._question: Question | None = None
         self._loading: float | None = None
-        self._last: Finished | None = None
+        self._last: tuple[str, str, Finished] | None = None  # of which chat, by which model
         self._sends_next = False
         self._ended_by: int | None = None
         self._screen = Screen(self._changing, self._status, bindings(self), talk.session.history)
@@ -208,6 +208,7 @@ class LiveChat:
             lines += self._view.take_printable(width)
         if lines:
             await self._printed(lines)
+        self._changing(width, self._screen.rows)  # kept for the screen, which draws it later: its time counts
         self._screen.application.invalidate()
         return time.perf_counter() - began_at
 
@@ -235,7 +236,7 @@ class LiveChat:
 
     def _take_event(self, event: AgentEvent, now: float, width: int) -> None:
         if isinstance(event, Finished):
-            self._last = event
+            self._last = (self._talk.session.chat_id, self._talk.duty.name, event)
         if self._view:
             self._view.add(event, now, width)
 
@@ -277,14 +278,17 @@ class LiveChat:
             rope = "yarn" if view.is_rope_switched else self._talk.duty.rope
             used = self._talk.duty.prompt_tokens + view.n_tokens if view.n_tokens else 0
             return [self._state(used, rope, view.tokens_per_second, duration(view.seconds(now)), width), fitting(KEYS, width)]
-        used, rope = (self._last.usage.total_tokens, self._last.rope) if self._last else (0, self._talk.duty.rope)
-        return [self._state(used, rope, None, "", width), fitting(KEYS[:1] if self.is_busy else IDLE_KEYS, width)]
+        keys = fitting(KEYS[:1] if self.is_busy else IDLE_KEYS, width)
+        if self._last and self._last[:2] == (self._talk.session.chat_id, self._talk.duty.name):
+            end = self._last[2]
+            return [self._state(end.usage.total_tokens, end.rope, written_per_second(end), "", width), keys]
+        return [self._state(0, self._talk.duty.rope, 0.0, "", width), keys]
 
-    def _state(self, n_used: int, rope: str, rate: float | None, clock: str, width: int) -> Line:
+    def _state(self, n_used: int, rope: str, rate: float, clock: str, width: int) -> Line:
         duty = self._talk.duty
         room = f"{n_used:,} of {duty.n_ctx:,} tokens" if n_used else f"{duty.n_ctx:,} tokens"
-        speed = "" if rate is None else f"{rate:,.1f} tokens/s"
-        return fitting([part for part in (duty.name, speed, room, rope, clock) if part], width)
+        speed = f"{rate:,.{0 if rate >= 100 else 1}f} tokens/s" if rate else ""
+        return fitting([part for part in (duty.name, room, speed, rope, clock) if part], width)
 
 
 def _echo(typed: str, width: int) -> list[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -15,6 +15,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown, TableElement
 from rich.padding import Padding
 from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
 
 from qwq_local.cli.chatting.fragments import WIDEST, Line, render_lines
 from qwq_local.cli.chatting.maths import readable
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 CODE_THEME: Final = "ansi_dark"
 """The terminal's own sixteen colours, on its own background."""
+
+NARROWEST_COLUMN: Final = 6
+"""Of a table, with the space beside it; text in narrower ones cannot be read."""
 
 
 def finished_length(text: str) -> int:
@@ -57,6 +62,24 @@ class _Heading(Heading):
 
 class _Table(TableElement):
     new_line = False  # its frame has an empty line of its own
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Nothing is cut off: too long a word goes on in the next line, and what has too many columns becomes a list."""
+        headings = [cell.content for cell in self.header.row.cells] if self.header and self.header.row else []
+        if len(headings) * NARROWEST_COLUMN > options.max_width:
+            yield self._as_list(headings)
+            return
+        for table in super().__rich_console__(console, options):
+            if isinstance(table, Table):
+                for column in table.columns:
+                    column.overflow = "fold"
+            yield table
+
+    def _as_list(self, headings: Sequence[Text]) -> Text:
+        """A line for each cell, with the heading before it; rows have an empty line between them."""
+        rows = [row.cells for row in self.body.rows] if self.body else []
+        told = [[Text.assemble(heading, ": ", cell.content) for heading, cell in zip(headings, row, strict=False)] for row in rows]
+        return Text("\n\n").join(Text("\n").join(row) for row in told or [headings])
 
 
 class _Answer(Markdown):

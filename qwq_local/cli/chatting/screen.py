@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.data_structures import Point
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition, has_completions
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -17,6 +19,7 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, VerticalAlign, Window
 from prompt_toolkit.layout.dimension import Dimension
 from prompt_toolkit.layout.menus import CompletionsMenu
+from prompt_toolkit.layout.screen import Screen as Cells
 from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
@@ -75,7 +78,7 @@ class Screen:
             ConditionalContainer(CompletionsMenu(max_height=len(COMMANDS)), has_completions),
             _lines_window(lambda: status(self.width)),
         ]
-        self.application: Application[None] = Application(
+        self.application: Application[None] = _Reflowed(
             Layout(HSplit(rows, align=VerticalAlign.TOP), focused_element=entry),
             key_bindings=keys,
             style=STYLE,
@@ -93,6 +96,44 @@ class Screen:
     def rows(self) -> int:
         """Rows of the terminal."""
         return self.output.get_size().rows
+
+
+class _Reflowed(Application[None]):
+    """Erases all that it has drawn also after the terminal got narrower, and wrapped the lines that stood there."""
+
+    def _on_resize(self) -> None:
+        drawn = self.renderer.last_rendered_screen
+        if drawn and wraps_anew(os.environ):
+            self._erase_wrapped(drawn)
+        super()._on_resize()
+
+    def _erase_wrapped(self, drawn: Cells) -> None:
+        """Row by row, since tmux keeps what is erased with one command from its first row on. Ends as far below the top as before."""
+        output, cursor = self.output, drawn.get_cursor_position(self.layout.current_window)
+        n_above, n_below = rows_around(drawn, cursor, output.get_size().columns)
+        output.cursor_down(n_below)
+        output.write_raw("\r")
+        for _ in range(n_above + n_below):
+            output.erase_end_of_line()
+            output.cursor_up(1)
+        output.erase_end_of_line()
+        output.cursor_down(cursor.y)
+
+
+def wraps_anew(environment: Mapping[str, str]) -> bool:
+    """Whether the terminal wraps what stands there when it gets narrower, as most do; xterm, screen and Linux's console cut it off."""
+    if "TMUX" in environment:  # whatever it runs in itself
+        return True
+    return environment.get("TERM") != "linux" and not {"XTERM_VERSION", "STY"} & set(environment)
+
+
+def rows_around(drawn: Cells, cursor: Point, columns: int) -> tuple[int, int]:
+    """How many rows what was drawn takes above the cursor's and below it, once each line is wrapped at so many columns."""
+    ends = [max((x for x, cell in drawn.data_buffer[y].items() if cell.char.strip()), default=0) for y in range(drawn.height)]
+    ends[cursor.y] = max(ends[cursor.y], cursor.x)
+    n_rows = [end // columns + 1 for end in ends]
+    n_above = sum(n_rows[: cursor.y]) + cursor.x // columns
+    return n_above, sum(n_rows) - n_above - 1
 
 
 class CommandCompleter(Completer):

@@ -55,12 +55,12 @@ class AnswerView:
                 self._finish(event, now, width)
             case RopeSwitched():  # in the middle of a thought or a block, which goes on
                 self.is_rope_switched = True
-                self._printable += [one_line(SWITCHED, width, DIM), []]
+                self._printable += [*wrapped(SWITCHED, width, DIM), []]
             case ToolCallStarted() | ToolCallDelta():  # a call is told whole
                 self._note_token(now)
-            case _ if told := _told(event):
+            case _ if told := _told(event, width):
                 self._close_thought(now, width)
-                self._printable += [one_line(told, width, DIM), []]
+                self._printable += [*told, []]
 
     def take_printable(self, width: int) -> list[Line]:
         """What nothing can change any more and was not taken before; each block ends in an empty line."""
@@ -89,8 +89,7 @@ class AnswerView:
     def tokens_per_second(self) -> float:
         """Over the last tokens, or of the whole once it has ended."""
         if self.end is not None:
-            seconds = self.end.timings.decode_seconds
-            return self.end.usage.completion_tokens / seconds if seconds > 0 else 0.0
+            return written_per_second(self.end)
         gaps = [after - before for before, after in pairwise(self._written_at)]
         return len(gaps) / total if (total := sum(gaps)) > 0 else 0.0
 
@@ -158,15 +157,21 @@ class AnswerView:
         return rendered(text, width)
 
 
-def _told(event: AgentEvent) -> str:
-    """An event that has a line of its own, or nothing."""
+def written_per_second(end: Finished) -> float:
+    """Tokens of a whole answer, its thought included."""
+    seconds = end.timings.decode_seconds
+    return end.usage.completion_tokens / seconds if seconds > 0 else 0.0
+
+
+def _told(event: AgentEvent, width: int) -> list[Line]:
+    """What is said of an event that is no text; of calls and results, which may be long, one line."""
     match event:
         case ThoughtClosed(why):
-            return CLOSED[why]
-        case ToolCalled(call):
-            return told_call(call)
-        case ToolAnswered(_, result):
-            return told_result(result)
+            return wrapped(CLOSED[why], width, DIM)
         case RoundsSpent(n_rounds):
-            return told_rounds(n_rounds)
-    return ""
+            return wrapped(told_rounds(n_rounds), width, DIM)
+        case ToolCalled(call):
+            return [one_line(told_call(call), width, DIM)]
+        case ToolAnswered(_, result):
+            return [one_line(told_result(result), width, DIM)]
+    return []
