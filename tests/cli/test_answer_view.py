@@ -32,10 +32,12 @@ def test_a_table_wider_than_the_terminal_loses_nothing(columns: int, n_cells: in
     cells = [f"incomprehensible{number}" for number in range(n_cells)]
     view = AnswerView(0.0, "last lines")
     row = f"| {' | '.join(cells)} |\n"
-    view.add(Answering(row + "|-" * n_cells + "|\n" + row * 2), 1.0, columns)
+    view.add(Answering(row + "|-" * n_cells + "|\n" + row * 2 + "\nThe end."), 1.0, columns)
     view.close(2.0, columns)
     lines = texts(view.take_printable(columns))
-    letters = sorted(letter for letter in "".join(lines) if letter.isalnum())
+    letters = sorted(letter for letter in "".join(lines[:-2]) if letter.isalnum())
     as_table, as_list = sorted("".join(cells * 3)), sorted("".join(cells * 4))  # there each cell has its heading
     assert letters in (as_table, as_list)
+    assert lines[-2:] == ["The end.", ""]
+    assert lines[-3] == ""
     assert max(map(len, lines)) <= columns

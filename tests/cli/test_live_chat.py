@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -209,6 +211,23 @@ def test_without_a_history_nothing_is_kept(chat: Callable[..., Pane], tmp_path: 
     terminal.type("\x04")
     assert terminal.end() == 0
     assert not (tmp_path / "chats.db").exists()
+
+
+def test_a_file_of_chats_that_another_program_holds_is_waited_for(chat: Callable[..., Pane], tmp_path: Path) -> None:
+    terminal = chat()
+    terminal.ask(QUESTION)
+    terminal.await_text("= 132")
+    terminal.await_text(READY)
+    with closing(sqlite3.connect(tmp_path / "chats.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        terminal.ask("Is it?")
+        terminal.await_text(r"waiting … [1-9] s")
+        other.execute("ROLLBACK")
+    terminal.await_text(r"(?s)> Is it\?.*thought for.*/help")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    with kept(tmp_path) as history:
+        assert len(history.get(history.latest()[0].id).messages) == 4
 
 
 def test_a_tool_is_allowed_by_a_key(chat: Callable[..., Pane]) -> None:

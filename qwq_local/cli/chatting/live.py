@@ -37,6 +37,8 @@ from qwq_local.engine import Finished
 
 POLL_SECONDS: Final = 0.06
 """How often what has come is shown; less often where showing it takes long."""
+QUIET_SECONDS: Final = 1.0
+"""Before it is told that what is done takes its time."""
 MOST_ECHOED_LINES: Final = 20
 """Of a question, in the scrollback."""
 _ENDING_SIGNALS: Final = tuple(found for name in ("SIGHUP", "SIGTERM") if (found := getattr(signal, name, None)))
@@ -51,6 +53,7 @@ class LiveChat:
         self._folding: Folding = FOLDINGS[0] if shows_thoughts else FOLDINGS[-1]
         self._pastes = Pastes()
         self._job: threading.Thread | None = None
+        self._began_at = 0.0
         self._failure: BaseException | None = None
         self._view: AnswerView | None = None
         self._question: Question | None = None
@@ -153,6 +156,7 @@ class LiveChat:
     def _do(self, work: Callable[[], None]) -> None:
         self._face.begin()
         self._talk.duty.begin()
+        self._began_at = time.perf_counter()
         self._job = threading.Thread(target=self._work, args=(work,), name="qwq-talk")
         self._job.start()
         if self._screen.application.is_running:
@@ -270,7 +274,11 @@ class LiveChat:
             return [one_line(self._question.asks, width, "bold")]
         if self._loading is not None:
             return [one_line(f"loading {self._loading:4.0%}", width, DIM)]
-        return self._view.changing(time.perf_counter(), width, height) if self._view else []
+        now = time.perf_counter()
+        if self._view:
+            return self._view.changing(now, width, height)
+        waited = now - self._began_at if self.is_busy else 0.0
+        return [one_line(f"waiting … {duration(waited)}", width, DIM)] if waited > QUIET_SECONDS else []
 
     def _status(self, width: int) -> list[Line]:
         view, now = self._view, time.perf_counter()

@@ -67,7 +67,7 @@ class _Table(TableElement):
         """Nothing is cut off: too long a word goes on in the next line, and what has too many columns becomes a list."""
         headings = [cell.content for cell in self.header.row.cells] if self.header and self.header.row else []
         if len(headings) * NARROWEST_COLUMN > options.max_width:
-            yield self._as_list(headings)
+            yield from (self._as_list(headings), Text(""))
             return
         for table in super().__rich_console__(console, options):
             if isinstance(table, Table):
@@ -79,7 +79,7 @@ class _Table(TableElement):
         """A line for each cell, with the heading before it; rows have an empty line between them."""
         rows = [row.cells for row in self.body.rows] if self.body else []
         told = [[Text.assemble(heading, ": ", cell.content) for heading, cell in zip(headings, row, strict=False)] for row in rows]
-        return Text("\n\n").join(Text("\n").join(row) for row in told or [headings])
+        return Text("\n\n").join(Text("\n").join(row) for row in told or [list(headings)])
 
 
 class _Answer(Markdown):
