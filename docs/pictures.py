@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import termios
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,31 +45,36 @@ def draw_plan() -> None:
 
 
 def draw_chat() -> None:
-    """`qwq chat` on the built-in model: a question answered, its thought looked at, and the line that waits for the next one."""
+    """`qwq chat` on the built-in model: a question while it is thought about, and then answered, its thought looked at."""
     columns, questions = 84, ('How many r\'s are in the word "strawberry"?', "/thoughts")
     with tempfile.TemporaryDirectory() as data:
         shown = talk([QWQ, "chat", "-m", "demo", "--seed", "1"], questions, columns, {"QWQ_DATA": data})
     screen = pyte.Screen(columns, 40)
-    pyte.ByteStream(screen).feed(shown)
+    stream = pyte.ByteStream(screen)
+    thinking: list[Text] = []
+    for piece in shown:
+        stream.feed(piece)
+        lines = list(styled_lines(screen))
+        if lines[-1].plain.startswith("Esc stop") and any(line.plain.startswith("thinking") for line in lines):
+            thinking = lines
     console = Console(record=True, width=columns, file=io.StringIO())
     console.print(Text("$ qwq chat -m demo", style="bold"))
-    for line in styled_lines(screen):
+    for line in (*thinking, Text("\n" + "─" * columns + "\n", style="dim"), *styled_lines(screen)):
         console.print(line)
     save(console, "chat.svg")
 
 
-def talk(command: list[str], questions: Sequence[str], columns: int, environment: dict[str, str]) -> bytes:
-    """What a chat sends its terminal until it waits for what follows these questions."""
+def talk(command: list[str], questions: Sequence[str], columns: int, environment: dict[str, str]) -> list[bytes]:
+    """What a chat sends its terminal until it waits for what follows these questions, piece by piece."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    shown = b""
+    shown: list[bytes] = []
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, env={**os.environ, **environment, "TERM": "xterm-256color"}) as process:
         os.close(theirs)
         for keys in ("", *(f"{question}\r" for question in questions)):
             os.write(ours, keys.encode())
-            time.sleep(0.5)
             while select.select([ours], [], [], 2)[0]:
-                shown += read_some(ours)
+                shown.append(read_some(ours))
         process.terminate()
     os.close(ours)
     return shown
@@ -78,11 +82,12 @@ def talk(command: list[str], questions: Sequence[str], columns: int, environment
 
 def styled_lines(screen: pyte.Screen) -> Iterator[Text]:
     """The lines of a screen down to the last that has something in it; those that are dimmed, which pyte does not tell, by their words."""
-    lines = [line.rstrip() for line in screen.display]
-    while not lines[-1]:
-        lines.pop()
+    lines = "\n".join(line.rstrip() for line in screen.display).rstrip().split("\n")
+    thinks_at = next((number for number, line in enumerate(lines) if line.startswith("thinking")), len(lines))
     for number, line in enumerate(lines):
-        text = Text(line, style="dim" if line.startswith(("thought for", "demo", "/help")) else "")
+        is_thought = thinks_at < number < len(lines) - 3
+        is_dim = is_thought or line.startswith(("thought for", "thinking", "demo", "/help", "Esc stop"))
+        text = Text(line, style="dim" if is_dim else "")
         if bold := [column for column in range(len(line)) if screen.buffer[number][column].bold]:
             text.stylize("bold", bold[0], bold[-1] + 1)
         yield text
