@@ -130,8 +130,8 @@ def test_thoughts_are_unfolded_and_folded_by_a_key(scripted: Callable[..., Pane]
     terminal.await_text("Line")
     terminal.type("\x14")
     terminal.await_text("Done.")
-    assert re.search(r"thought for \d+ s, [\d,]+ tokens\nLine 0 of(.*\n)*Line 39 of the thought.\n\nDone\.\n", terminal.text)
     terminal.await_text(READY)
+    assert re.search(r"thought for \d+ s, [\d,]+ tokens\nLine 0 of(.*\n)*Line 39 of the thought.\n\nDone\.\n", terminal.text)
     terminal.ask("/thoughts")
     terminal.settle()
     assert terminal.text.count("Line 39 of") == 2
@@ -159,6 +159,22 @@ def test_what_is_typed_while_it_answers_begins_the_next_question(scripted: Calla
     terminal.type("and then?\r")
     terminal.await_text(r"> and then\?\n\nthought")
     terminal.await_text(READY)
+
+
+def test_ctrl_d_in_mid_answer_ends_the_chat_after_it_unless_something_is_typed(scripted: Callable[..., Pane]) -> None:
+    terminal = scripted("Hm.</think>" + varied(60) + "\n\nThe end.", token_seconds=0.003)
+    terminal.ask("a")
+    terminal.await_text("word")
+    terminal.type("\x04")
+    terminal.await_text("ends after this")
+    terminal.type("b")
+    terminal.await_gone("ends after this")
+    terminal.await_text(r"(?m)^> b\n.*\n/help")
+    terminal.type("\r")
+    terminal.await_text(r"(?s)> b\n.*word")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    assert terminal.text.count("The end.") == 2
 
 
 def test_a_question_is_edited_and_answered_again(chat: Callable[..., Pane], tmp_path: Path) -> None:

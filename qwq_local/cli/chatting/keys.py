@@ -44,7 +44,7 @@ class Keyed(Protocol):
         ...
 
     def end(self) -> None:
-        """End the conversation."""
+        """End the conversation, once what is being done is over."""
         ...
 
     def decide(self, letter: str) -> None:
@@ -73,7 +73,7 @@ def _bind_typing(keys: KeyBindings, keyed: Keyed) -> None:
     def delete_or_end(event: KeyPressEvent) -> None:
         if event.current_buffer.text:
             event.current_buffer.delete()
-        elif not keyed.is_busy:
+        else:
             keyed.end()
 
     keys.add("enter", filter=~asking)(lambda _: keyed.send())

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.renderer import print_formatted_text
@@ -28,7 +27,7 @@ from qwq_local.cli.chatting.fragments import DIM, Line, one_line, wrapped
 from qwq_local.cli.chatting.keys import bindings
 from qwq_local.cli.chatting.pastes import Pastes
 from qwq_local.cli.chatting.posting import Began, Ended, Item, Loading, PostingFace, Prefilled, Question, Told
-from qwq_local.cli.chatting.screen import PROMPT, STYLE, Screen
+from qwq_local.cli.chatting.screen import STYLE, Screen, echo
 from qwq_local.cli.chatting.status import IDLE_KEYS, KEYS, fitting
 from qwq_local.cli.chatting.talk import Talk
 from qwq_local.cli.chatting.view import FOLDINGS, AnswerView, Folding, written_per_second
@@ -39,8 +38,6 @@ POLL_SECONDS: Final = 0.06
 """How often what has come is shown; less often where showing it takes long."""
 QUIET_SECONDS: Final = 1.0
 """Before it is told that what is done takes its time."""
-MOST_ECHOED_LINES: Final = 20
-"""Of a question, in the scrollback."""
 _ENDING_SIGNALS: Final = tuple(found for name in ("SIGHUP", "SIGTERM") if (found := getattr(signal, name, None)))
 
 
@@ -59,7 +56,7 @@ class LiveChat:
         self._question: Question | None = None
         self._loading: float | None = None
         self._last: tuple[str, str, Finished] | None = None  # of which chat, by which model
-        self._sends_next = False
+        self._sends_next = self._ends_next = False
         self._ended_by: int | None = None
         self._screen = Screen(self._changing, self._status, bindings(self), talk.session.history)
 
@@ -92,6 +89,10 @@ class LiveChat:
         """Whether a key is awaited that answers a question."""
         return self._question is not None
 
+    @property
+    def _is_ending(self) -> bool:
+        return self._ends_next and not self._screen.buffer.text
+
     def send(self) -> None:
         """Say what was typed, or do it; once what is being done is over."""
         buffer = self._screen.buffer
@@ -103,7 +104,7 @@ class LiveChat:
             return
         buffer.append_to_history()
         buffer.reset()
-        self._print([*_echo(typed, self._screen.width), []])
+        self._print([*echo(typed, self._screen.width), []])
         line = self._pastes.whole(typed)
         self._do(lambda: hear(self._talk, line))
 
@@ -132,8 +133,10 @@ class LiveChat:
         self._talk.edits = False
 
     def end(self) -> None:
-        """End the conversation."""
-        self._screen.application.exit()
+        """End the conversation, once what is being done is over and unless something is typed meanwhile."""
+        self._ends_next = self.is_busy
+        if not self.is_busy:
+            self._screen.application.exit()
 
     def decide(self, letter: str) -> None:
         """The answer to a question; other keys are none."""
@@ -171,11 +174,11 @@ class LiveChat:
     async def _follow(self, job: threading.Thread) -> None:
         """Show what comes, until the work is done."""
         while job.is_alive():
-            took = await self._show()
+            took = self._show()
             await asyncio.sleep(max(POLL_SECONDS, 4 * took))
-        await self._show()
+        self._show()
         self._job = self._view = self._loading = self._question = None
-        if self._talk.is_over or self._failure:
+        if self._talk.is_over or self._failure or self._is_ending:
             self._screen.application.exit()
         elif self._sends_next:
             self.send()
@@ -201,7 +204,7 @@ class LiveChat:
 
     # What is shown
 
-    async def _show(self) -> float:
+    def _show(self) -> float:
         """All that has come; the seconds that it took."""
         began_at = time.perf_counter()
         width = self._screen.width
@@ -211,7 +214,7 @@ class LiveChat:
         if self._view:
             lines += self._view.take_printable(width)
         if lines:
-            await self._printed(lines)
+            self._print(lines)
         self._changing(width, self._screen.rows)  # kept for the screen, which draws it later: its time counts
         self._screen.application.invalidate()
         return time.perf_counter() - began_at
@@ -258,16 +261,12 @@ class LiveChat:
         buffer.set_document(Document(begun))
 
     def _print(self, lines: Sequence[Line]) -> None:
-        self._screen.application.create_background_task(self._printed(lines))
-
-    async def _printed(self, lines: Sequence[Line]) -> None:
+        """Into the scrollback. The terminal stays in raw mode: keys that are pressed meanwhile would be echoed, and Ctrl-D be lost."""
         text: StyleAndTextTuples = [fragment for line in lines for fragment in (*line, ("", "\n"))]
-        screen = self._screen
-
-        def write() -> None:
-            print_formatted_text(screen.output, text, STYLE, color_depth=screen.application.color_depth)
-
-        await run_in_terminal(write)
+        application = self._screen.application
+        application.renderer.erase()
+        print_formatted_text(self._screen.output, text, STYLE, color_depth=application.color_depth)
+        application.invalidate()
 
     def _changing(self, width: int, height: int) -> list[Line]:
         if self._question:
@@ -282,11 +281,12 @@ class LiveChat:
 
     def _status(self, width: int) -> list[Line]:
         view, now = self._view, time.perf_counter()
+        busy_keys = (KEYS[0], "ends after this", *KEYS[1:]) if self._is_ending else KEYS
         if view and view.end is None:
             rope = "yarn" if view.is_rope_switched else self._talk.duty.rope
             used = self._talk.duty.prompt_tokens + view.n_tokens if view.n_tokens else 0
-            return [self._state(used, rope, view.tokens_per_second, duration(view.seconds(now)), width), fitting(KEYS, width)]
-        keys = fitting(KEYS[:1] if self.is_busy else IDLE_KEYS, width)
+            return [self._state(used, rope, view.tokens_per_second, duration(view.seconds(now)), width), fitting(busy_keys, width)]
+        keys = fitting(busy_keys[:1] if self.is_busy else IDLE_KEYS, width)
         if self._last and self._last[:2] == (self._talk.session.chat_id, self._talk.duty.name):
             end = self._last[2]
             return [self._state(end.usage.total_tokens, end.rope, written_per_second(end), "", width), keys]
@@ -297,11 +297,3 @@ class LiveChat:
         room = f"{n_used:,} of {duty.n_ctx:,} tokens" if n_used else f"{duty.n_ctx:,} tokens"
         speed = f"{rate:,.{0 if rate >= 100 else 1}f} tokens/s" if rate else ""
         return fitting([part for part in (duty.name, room, speed, rope, clock) if part], width)
-
-
-def _echo(typed: str, width: int) -> list[Line]:
-    """A question in the scrollback, as it was typed; of a long one its beginning."""
-    lines = wrapped(typed, width - len(PROMPT), "bold")
-    if len(lines) > MOST_ECHOED_LINES:
-        lines = [*lines[: MOST_ECHOED_LINES - 1], [(DIM, f"… {len(lines) - MOST_ECHOED_LINES + 1:,} more lines")]]
-    return [[("bold", "  " if number else PROMPT), *line] for number, line in enumerate(lines)]

@@ -25,13 +25,15 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
 from qwq_local.cli.chatting.commands import COMMANDS
-from qwq_local.cli.chatting.fragments import Line
+from qwq_local.cli.chatting.fragments import DIM, Line, wrapped
 from qwq_local.cli.chatting.pastes import LONG_CHARACTERS
 from qwq_local.cli.terminal import plain_text
 from qwq_local.history import History
 
 PROMPT: Final = "> "
 MOST_INPUT_LINES: Final = 8
+MOST_ECHOED_LINES: Final = 20
+"""Of a question, in the scrollback."""
 N_REMEMBERED_CHATS: Final = 20
 ESCAPE_SECONDS: Final = 0.05
 """How long an Esc may be the beginning of another key."""
@@ -163,6 +165,14 @@ class EarlierQuestions(TypedHistory):
 
     def store_string(self, string: str) -> None:
         """Nothing to do: a question is kept when it is asked."""
+
+
+def echo(typed: str, width: int) -> list[Line]:
+    """A question in the scrollback, as it was typed; of a long one its beginning."""
+    lines = wrapped(typed, width - len(PROMPT), "bold")
+    if len(lines) > MOST_ECHOED_LINES:
+        lines = [*lines[: MOST_ECHOED_LINES - 1], [(DIM, f"… {len(lines) - MOST_ECHOED_LINES + 1:,} more lines")]]
+    return [[("bold", "  " if number else PROMPT), *line] for number, line in enumerate(lines)]
 
 
 def quiet_output() -> Output:
