@@ -142,6 +142,7 @@ def kill_terminal(folder: Path, _: Path, seconds: float) -> Left:
     seen = [(0.0, 0)]
     try:
         pane.await_text("Ctrl-D")
+        pane.settle()
         pane.ask("Count.")
         pane.await_text("n1")
         end = time.time() + seconds
@@ -154,7 +155,7 @@ def kill_terminal(folder: Path, _: Path, seconds: float) -> Left:
     finally:
         pane.close()
     last = max(number for at, number in seen if at <= killed_at - 1)
-    return look(folder, killed_at, " ".join(words[: last + 1]))
+    return look(folder, killed_at, " ".join(words[:last]))
 
 
 KILLS: Final = {"server": kill_server, "engine": kill_engine, "terminal": kill_terminal}
