@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from qwq_local.errors import QwqError, SettingsError
 from qwq_local.history import History
+from qwq_local.server.answers import Answers
 from qwq_local.server.app import make_app
 from qwq_local.server.chats.room import ChatRoom
 from qwq_local.server.desk import Desk, Health, Load
@@ -121,21 +122,32 @@ def _run(server: Coroutine[Any, Any, None]) -> None:
         uvloop.run(server)
 
 
+class _Register:
+    """Has all that ends counted and logged."""
+
+    def __init__(self, metrics: Metrics, log: RequestLog) -> None:
+        self.metrics = metrics
+        self._log = log
+
+    def note(self, visit: Visit) -> None:
+        self.metrics.note(visit)
+        self._log.note(visit)
+
+    def note_answer(self, chat_id: str, answers: Answers) -> None:
+        self.metrics.note_answers(answers)
+        self._log.note_answer(chat_id, answers)
+
+
 async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, onlooker: Onlooker) -> None:
     desk = Desk(settings.desk, load)
     history = await asyncio.to_thread(History.open_anyway, settings.chats)
     for text in history.notices:
         logging.getLogger("qwq.server").warning("%s", text)
-    chats = ChatRoom(history, desk)
-    metrics, log = Metrics(desk), RequestLog(with_prompts=settings.logs_prompts)
-
-    def note(visit: Visit) -> None:
-        metrics.note(visit)
-        log.note(visit)
-
+    register = _Register(Metrics(desk), RequestLog(with_prompts=settings.logs_prompts))
+    chats = ChatRoom(history, desk, register.note_answer)
     protocol = type("Protocol", (ImpatientProtocol,), {"head_seconds": settings.head_seconds})
     config = uvicorn.Config(
-        make_app(desk, chats, settings.guard, note, metrics),
+        make_app(desk, chats, settings.guard, register.note, register.metrics),
         http=protocol,
         ws="none",
         lifespan="off",
