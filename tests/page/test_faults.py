@@ -37,7 +37,7 @@ def program(model: Path, port: int) -> Iterator[tuple[Endpoint, subprocess.Popen
 
         def is_there() -> bool:
             try:
-                return httpx.get(f"{endpoint.url}/health", verify=TRUST).json()["status"] == "ok"
+                return httpx.get(f"{endpoint.url}/health", verify=TRUST).status_code == 200
             except httpx.HTTPError:
                 return False
 
@@ -113,7 +113,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Endp
         yield endpoint, opened[0]
 
 
-def test_a_disk_that_cannot_be_written_is_told_and_costs_nothing(visit: Visit, kept: tuple[Endpoint, History]) -> None:
+def test_a_disk_that_cannot_be_written_is_told_and_costs_nothing(kept: tuple[Endpoint, History], visit: Visit) -> None:
     endpoint, history = kept
     page = visit(endpoint, forgiven=("507",)).page
     ask(page, "Say long")
@@ -134,7 +134,7 @@ def test_a_disk_that_cannot_be_written_is_told_and_costs_nothing(visit: Visit, k
     assert [message.state for message in history.get(history.latest()[0].id).path()] == ["whole"] * 4
 
 
-def test_a_notice_that_was_closed_stays_closed(visit: Visit, kept: tuple[Endpoint, History]) -> None:
+def test_a_notice_that_was_closed_stays_closed(kept: tuple[Endpoint, History], visit: Visit) -> None:
     endpoint, history = kept
     history.notices.append("Something was set aside.")
     page = visit(endpoint).page
@@ -146,7 +146,7 @@ def test_a_notice_that_was_closed_stays_closed(visit: Visit, kept: tuple[Endpoin
     expect(page.locator(".banner.notices")).to_have_count(0)
 
 
-def test_what_is_stopped_retried_and_deleted_in_another_tab(visit: Visit, kept: tuple[Endpoint, History]) -> None:
+def test_what_is_stopped_retried_and_deleted_in_another_tab(kept: tuple[Endpoint, History], visit: Visit) -> None:
     endpoint, history = kept
     page = visit(endpoint, forgiven=("404", "ERR_FAILED")).page
     ask(page, "Say long")
@@ -170,7 +170,7 @@ def test_what_is_stopped_retried_and_deleted_in_another_tab(visit: Visit, kept: 
     expect(page.locator(".banner.error")).to_have_count(0)
 
 
-def test_a_question_never_goes_to_the_chat_that_was_open_before(visit: Visit, kept: tuple[Endpoint, History]) -> None:
+def test_a_question_never_goes_to_the_chat_that_was_open_before(kept: tuple[Endpoint, History], visit: Visit) -> None:
     endpoint, history = kept
     page = visit(endpoint).page
     for question in ("First wording", "Second wording"):
@@ -194,7 +194,7 @@ def test_a_question_never_goes_to_the_chat_that_was_open_before(visit: Visit, ke
     assert len(history.get(second.id).messages) == 2
 
 
-def test_what_was_searched_for_is_opened_where_it_was_said(visit: Visit, kept: tuple[Endpoint, History]) -> None:
+def test_what_was_searched_for_is_opened_where_it_was_said(kept: tuple[Endpoint, History], visit: Visit) -> None:
     endpoint, history = kept
     chat_id = history.start()
     turns: list[int] = []
@@ -213,7 +213,7 @@ def test_what_was_searched_for_is_opened_where_it_was_said(visit: Visit, kept: t
     assert history.get(chat_id).leaf_id != hidden
 
 
-def test_a_chat_with_tools_reads_whole_and_its_answers_can_be_had_again(visit: Visit, kept: tuple[Endpoint, History]) -> None:
+def test_a_chat_with_tools_reads_whole_and_its_answers_can_be_had_again(kept: tuple[Endpoint, History], visit: Visit) -> None:
     endpoint, history = kept
     chat_id = history.start(options={"frequency_penalty": 0.5})
     draft = history.begin(chat_id, history.say(chat_id, "user", "What is the weather?"), "demo")
@@ -231,3 +231,20 @@ def test_a_chat_with_tools_reads_whole_and_its_answers_can_be_had_again(visit: V
     page.click("#settings button[type=submit]")
     expect(page.locator("#settings")).to_be_hidden()
     assert history.get(chat_id).options == {"frequency_penalty": 0.5, "temperature": 0.7}
+
+
+def test_tabs_that_nobody_sees_leave_their_connections_to_those_that_are_seen(kept: tuple[Endpoint, History], visit: Visit) -> None:
+    endpoint, _ = kept
+    first = visit(endpoint)
+    pages = [first.page, *(first.page.context.new_page() for _ in range(7))]  # a browser has six connections to a server
+    for page in pages:
+        page.set_default_timeout(10_000)
+        page.goto(endpoint.url)
+        ask(page, "Say long")
+        expect(page.locator(".prose")).to_contain_text("step 1,")
+        page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    first.page.evaluate("delete document.hidden")
+    first.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    wait_until_done(first.page)
+    assert first.page.locator(".prose").inner_text().split() == LONG.split()

@@ -328,3 +328,17 @@ def test_answers_of_chats_are_counted_and_logged(served: Endpoint, caplog: pytes
     wait_until(lambda: n_counted() == n_before + 1)
     (facts,) = [record.__dict__["facts"] for record in caplog.records if record.__dict__.get("facts", {}).get("chat") == chat_id]
     assert (facts["model"], facts["ended"]) == ("demo", "stop")
+
+
+def test_an_answer_that_another_program_writes_is_neither_asked_behind_nor_stopped_here(tmp_path: Path) -> None:
+    path = tmp_path / "chats.db"
+    with running(ServerSettings(DeskSettings("demo"), GUARD, chats=path)) as endpoint, History.open(path) as other:
+        chat_id = other.start()
+        draft = other.begin(chat_id, other.say(chat_id, "user", "Why?"))
+        asked = endpoint.post(f"/chats/{chat_id}/messages", {"content": "And?", "parent_id": draft.id})
+        assert (asked.status_code, asked.json()["error"]["code"]) == (409, "busy")
+        stopped = endpoint.post(f"/chats/{chat_id}/stop", {})
+        assert (stopped.status_code, stopped.json()["error"]["code"]) == (409, "written_elsewhere")
+        draft.finish("whole")
+        assert endpoint.post(f"/chats/{chat_id}/stop", {}).status_code == 204
+        assert endpoint.post(f"/chats/{chat_id}/messages", {"content": "And?", "parent_id": draft.id}).status_code == 201

@@ -63,6 +63,8 @@ class ChatRoom:
         if asked.parent_id is not None and asked.parent_id not in chat.messages:
             raise ApiError(404, f"The chat has no message {asked.parent_id}.", code="message_not_found", param="parent_id")
         path = chat.path(asked.parent_id) if asked.parent_id is not None else []
+        if path and path[-1].state == "writing":
+            raise busy()
         with self._alone_in(chat.id):
             messages = _asked(conversation(chat.system, path), asked.content)
             pending, hand_in = await self._handed_in(messages, _options(chat, asked), asked.model)
@@ -87,6 +89,15 @@ class ChatRoom:
 
             return await self._write(pending, hand_in, keep)
 
+    async def stop(self, chat_id: str) -> None:
+        """End the answer that is being written in a chat. Raises ApiError where another program writes it."""
+        if writing := self.writing(chat_id):
+            await writing.stop()
+            return
+        chat = await self.get(chat_id, "")
+        if any(message.state == "writing" for message in chat.messages.values()):
+            raise ApiError(409, "Another program writes this answer, or did a moment ago. Stop it there.", code="written_elsewhere")
+
     async def delete(self, chat: Chat) -> None:
         """Away with a chat; an answer that is being written in it is stopped. Raises ChatNotFoundError, and ApiError for one just begun."""
         if writing := self.writing(chat.id):
@@ -105,7 +116,7 @@ class ChatRoom:
         """Around a beginning in a chat. Raises ApiError where an answer is written there, or just begun."""
         writing = self._writings.get(chat_id)
         if (writing and not writing.is_over) or chat_id in self._begun:
-            raise ApiError(409, "An answer is being written in this chat. Stop it, or wait for its end.", code="busy")
+            raise busy()
         self._begun.add(chat_id)
         try:
             yield
@@ -162,6 +173,11 @@ class ChatRoom:
 
 def _options(chat: Chat, asked: Again) -> Mapping[str, Any]:
     return chat.options if asked.options is None else asked.options.chosen()
+
+
+def busy() -> ApiError:
+    """Whoever asks in a chat waits until the answer before is there."""
+    return ApiError(409, "An answer is being written in this chat. Stop it, or wait for its end.", code="busy")
 
 
 def _asked(messages: Sequence[dict[str, Any]], question: str) -> Sequence[dict[str, Any]]:

@@ -99,8 +99,7 @@ async def events(chat_id: str, request: Request) -> Response:
 @router.post("/chats/{chat_id}/stop", status_code=204)
 async def stop(chat_id: str, request: Request) -> Response:
     """Stop the answer that is being written; what it said so far is kept."""
-    if writing := _room(request).writing((await _chat(request, chat_id)).id):
-        await writing.stop()
+    await _room(request).stop((await _chat(request, chat_id)).id)
     return Response(status_code=204)
 
 

@@ -23,6 +23,15 @@ const sleep = (ms, signal) =>
     signal.addEventListener("abort", resolve, { once: true });
   });
 
+/** Resolves when the page is hidden, or when it is shown; or at the signal. @param {boolean} isHidden @param {AbortSignal} signal */
+const whenPageIs = (isHidden, signal) =>
+  new Promise((resolve) => {
+    const look = () => document.hidden === isHidden && resolve();
+    document.addEventListener("visibilitychange", look, { signal });
+    signal.addEventListener("abort", resolve, { once: true });
+    look();
+  });
+
 /** One chat at a time, shown in the log; `listeners` are told of what others must know. */
 export class Conversation {
   /** @param {{changed: () => void, reached: (is: boolean) => void, failed: (error: Error) => void, how: () => object}} listeners */
@@ -104,23 +113,28 @@ export class Conversation {
     return null;
   }
 
+  /** Listens while the page is seen: a browser has six connections to a server, for all of its tabs together. */
   async #listen(signal) {
     for (let wait = FIRST_WAIT_MS; !signal.aborted && this.writing; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
+      const heard = new AbortController();
+      const either = AbortSignal.any([signal, heard.signal]);
+      whenPageIs(true, either).then(() => heard.abort());
       try {
-        for await (const { event, data } of api.events(this.chat.id, signal)) {
+        for await (const { event, data } of api.events(this.chat.id, either)) {
           this.listeners.reached(true);
           wait = FIRST_WAIT_MS;
           if (data.id && data.id !== this.chat.leaf_id) break; // another answer, begun elsewhere: what it belongs to is asked for below
           this.#hear(event, data);
         }
       } catch (error) {
-        if (error.name === "AbortError") return;
-        if (!(error instanceof api.GoneError)) this.listeners.failed(error);
-        else this.listeners.reached(false);
+        if (error instanceof api.GoneError) this.listeners.reached(false);
+        else if (error.name !== "AbortError") this.listeners.failed(error);
         if (error.status === 404) return;
       }
+      heard.abort();
       if (signal.aborted) return;
-      if (this.writing) await sleep(wait, signal);
+      if (document.hidden) await whenPageIs(false, signal);
+      else if (this.writing) await sleep(wait, signal);
       if (!signal.aborted) await this.#refresh(signal);
     }
   }
