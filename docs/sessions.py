@@ -1,6 +1,6 @@
 """Record what a terminal shows: python docs/sessions.py writes docs/sessions.md (needs the extra `test`, and a POSIX system).
 
-Every screen is that of a real terminal with the program on it, as pyte sees it. Where an answer has to be long, or has to hold more than the
+Every screen is that of a real terminal with the program on it, as pyte sees it. Where an answer has to be long, or to hold more than the
 demo model knows, a script stands in for the model, and the page says so.
 """
 
@@ -25,7 +25,8 @@ GLANCES = 40
 HEAD = """# What the terminal shows
 
 Screens of real sessions, recorded by `make docs`. Those marked with * have a script in the place of the model, which says what is long, or
-what the demo model does not know; in the one marked with ** the card is described, and a hub on this machine gives the demo model for the 32B one.
+what the demo model does not know; in the one marked with ** the card is described, and a hub on this machine gives the demo model for the
+32B one.
 """
 THOUGHT = "\n".join(f"Let me look at it from side {number}: {'so far nothing contradicts that. ' * 2}" for number in range(1, 40))
 ANSWER = r"""## A geometric series
@@ -102,7 +103,7 @@ def sessions(folder: Path) -> dict[str, str]:
         "The first run: `qwq` on a machine with a card of 24 GiB **": first_run(),
         "`qwq chat -m demo`": screen(chat, *sums),
         "While it thinks *": screen(slow, *thinking),
-        "The thought folded by Ctrl-T *": screen(slow, *thinking, press("\x14"), until(r"thinking \d+ s · [\d,]+ tokens\n+>")),
+        "Ctrl-T twice: the thought in one line *": screen(slow, *thinking, press("\x14\x14"), until(r"thinking \d+ s · [\d,]+ tokens\n+>")),
         "Stopped by Esc *": screen(slow, *thinking, press("\x1b"), until("stopped")),
         "Ctrl-N: answer now *": screen(slow, *thinking, press("\x0e"), until(r"asked for\][^>]*side")),
         "The answer, 80 columns *": screen(quick, ready, ask("Why?"), until("told apart"), rows=44),
