@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from qwq_local.errors import QwqError, SettingsError
@@ -145,21 +146,7 @@ async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, 
         logging.getLogger("qwq.server").warning("%s", text)
     register = _Register(Metrics(desk), RequestLog(with_prompts=settings.logs_prompts))
     chats = ChatRoom(history, desk, register.note_answer)
-    protocol = type("Protocol", (ImpatientProtocol,), {"head_seconds": settings.head_seconds})
-    config = uvicorn.Config(
-        make_app(desk, chats, settings.guard, register.note, register.metrics),
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=math.ceil(settings.stop_seconds) + FLUSH_SECONDS,
-        proxy_headers=False,
-    )
+    config = _config(settings, make_app(desk, chats, settings.guard, register.note, register.metrics))
     server = PatientServer(config, desk, settings.stop_seconds)
     address = _address(settings.host, listener.getsockname()[1])
     failures: list[QwqError] = []
@@ -183,6 +170,23 @@ async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, 
         await chats.close()
     if failures:
         raise failures[0]
+
+
+def _config(settings: ServerSettings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=type("Protocol", (ImpatientProtocol,), {"head_seconds": settings.head_seconds}),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds) + FLUSH_SECONDS,
+        proxy_headers=False,
+    )
 
 
 def _address(host: str, port: int) -> str:
