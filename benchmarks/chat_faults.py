@@ -2,9 +2,9 @@
 
     python -m benchmarks.chat_faults [--kills 50] [--json FILE]
 
-On the demo model, changed so that it never ends. At a random moment of the first seconds of an answer SIGKILL is sent; then the chats are
-opened, and it is told how old the last writing was when the kill came, and whether all is there that was seen a second before it. A killed
-engine's answer must be there to the last token seen.
+On the demo model, changed so that it never ends; in the terminal, on one that counts. At a random moment of the first seconds of an answer
+SIGKILL is sent; then the chats are opened, and it is told how old the last writing was when the kill came, and whether all is there that
+was seen a second before it. A killed engine's answer must be there to the last token seen.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from benchmarks.options import json_option
 from benchmarks.report import Table
 from qwq_local.history import CHATS_FILE, History
 from tests.endless import write_endless
-from tests.terminals import Terminal
+from tests.panes import Pane
 
 OPTIONS: Final = ("--ctx", "32768", "--presence-penalty", "1.5")
 """So that it is seldom ended for going round in circles."""
 LATEST_SECONDS: Final = 4.0
+TOKEN_SECONDS: Final = 0.004
 DEATH_SECONDS: Final = 30.0
 
 
@@ -132,23 +133,29 @@ def kill_engine(folder: Path, model: Path, seconds: float) -> Left:
         return Left(left.age_seconds, left.has_all and bool(next_seen.text), left.state)
 
 
-def kill_terminal(folder: Path, model: Path, seconds: float) -> Left:
-    """`qwq chat` on a terminal; what it has shown in whole lines a second before must be there."""
-    terminal = Terminal(sys.executable, "-m", "qwq_local.cli", "chat", "-m", str(model), *OPTIONS)
-    reader = threading.Thread(target=terminal.end)
+def kill_terminal(folder: Path, _: Path, seconds: float) -> Left:
+    """`qwq chat` on a terminal, with a model that counts; the last number seen a second before must be there."""
+    script, rng = folder / "script", random.Random(seconds)
+    words = [f"n{number} {rng.randrange(10**9):x}" for number in range(5000)]
+    script.write_text(f"</think>{' '.join(words)}")
+    pane = Pane(sys.executable, "-m", "tests.scripted_chat", f"{script}@{TOKEN_SECONDS}")
+    seen = [(0.0, 0)]
     try:
-        terminal.await_text("Ctrl-D")
-        time.sleep(0.3)
-        terminal.type("What is 47 + 85?\r")
-        time.sleep(0.2)
-        reader.start()
-        time.sleep(seconds)
+        pane.await_text("Ctrl-D")
+        pane.settle()
+        pane.ask("Count.")
+        pane.await_text("n1")
+        end = time.time() + seconds
+        while (now := time.time()) < end:
+            pane.glance()
+            seen.append((now, max(map(int, re.findall(r"\bn(\d+) ", pane.text)), default=0)))
         killed_at = time.time()
-        terminal.child.send_signal(signal.SIGKILL)
-        reader.join()
+        pane.child.send_signal(signal.SIGKILL)
+        pane.child.wait()
     finally:
-        terminal.close()
-    return look(folder, killed_at, "")
+        pane.close()
+    last = max(number for at, number in seen if at <= killed_at - 1)
+    return look(folder, killed_at, " ".join(words[:last]))
 
 
 KILLS: Final = {"server": kill_server, "engine": kill_engine, "terminal": kill_terminal}

@@ -12,9 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -57,11 +57,17 @@ def serve(*options: object) -> Iterator[Serve]:
             process.terminate()
 
 
+def _drain(log: IO[str]) -> None:
+    with suppress(ValueError):  # it was closed, since the process has ended
+        for _ in log:
+            pass
+
+
 def _ready(process: subprocess.Popen[str]) -> str:
     assert process.stderr, "it is a pipe"
     for line in process.stderr:
         if found := re.search(r"(http://\S+) +(\S+) is ready", line):
-            threading.Thread(target=lambda: [None for _ in process.stderr or ()], daemon=True).start()  # or its log would fill the pipe
+            threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()  # or its log would fill the pipe
             return found[1]
     raise RuntimeError(f"the server ended with {process.wait()}")
 

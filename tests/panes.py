@@ -64,6 +64,10 @@ class Pane:
         while self._read(seconds):
             pass
 
+    def glance(self) -> None:
+        """Read what there is, without waiting for more."""
+        self._read(0.01)
+
     def type(self, text: str) -> None:
         """Press keys."""
         data = text.encode()

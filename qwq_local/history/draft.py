@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qwq_local.history.chat import State
+from qwq_local.history.chat import ChatMessage, State
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,25 @@ class Draft:
             )
             self._reasoning, self._content = [], []
             return piece
+
+    def added_to(self, message: ChatMessage) -> ChatMessage:
+        """The message with what is still to be taken."""
+        with self._lock:
+            ending = self._ending or Ending("writing")
+            return replace(
+                message,
+                state=ending.state,
+                reasoning=message.reasoning + "".join(self._reasoning),
+                content=message.content + "".join(self._content),
+                n_tokens=self._n_tokens,
+                thought_seconds=self.thought_seconds,
+                seconds=self.seconds,
+                finish_reason=ending.finish_reason,
+                error=ending.error,
+                usage=dict(ending.usage),
+                rope=ending.rope,
+                tool_calls=tuple(ending.tool_calls),
+            )
 
     def give_back(self, piece: Piece) -> None:
         """It could not be written: it is taken again with what comes next."""

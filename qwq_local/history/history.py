@@ -113,15 +113,19 @@ class History:
         with self._reading() as db:
             row = _row(db, chat_id, owner)
             messages = db.execute("SELECT * FROM messages WHERE chat_id = ? ORDER BY id", [row["id"]]).fetchall()
-        found = {message["id"]: _message(message, self._alive_since()) for message in messages}
+            found = {message["id"]: self._pen.newest(_message(message, self._alive_since())) for message in messages}
         return Chat(**{**dict(row), "options": json.loads(row["options"])}, messages=found)
 
-    def latest(self, *, limit: int = 50, before: float | None = None, owner: str | None = None) -> list[ChatSummary]:
-        """The chats in which something was said, those first in which it was said last; `before` is a time to go on from."""
-        where = "leaf_id IS NOT NULL AND (:before IS NULL OR updated_at < :before) AND (:owner IS NULL OR owner = :owner)"
-        named = {"alive": self._alive_since(), "before": before, "owner": owner, "limit": limit}
+    def latest(self, *, limit: int = 50, before: float | None = None, before_id: str = "", owner: str | None = None) -> list[ChatSummary]:
+        """The chats in which something was said, those first in which it was said last.
+
+        `before` and `before_id` are the time and the id of a chat to go on from.
+        """
+        goes_on = "(:before IS NULL OR (updated_at, id) < (:before, :before_id))"
+        where = f"leaf_id IS NOT NULL AND {goes_on} AND (:owner IS NULL OR owner = :owner)"
+        named = {"alive": self._alive_since(), "before": before, "before_id": before_id, "owner": owner, "limit": limit}
         with self._reading() as db:
-            rows = db.execute(f"{_SUMMARY} WHERE {where} ORDER BY updated_at DESC LIMIT :limit", named).fetchall()
+            rows = db.execute(f"{_SUMMARY} WHERE {where} ORDER BY updated_at DESC, id DESC LIMIT :limit", named).fetchall()
         return list(map(_summary, rows))
 
     def search(self, text: str, *, limit: int = 50, owner: str | None = None) -> list[Found]:

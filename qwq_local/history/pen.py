@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from qwq_local.errors import HistoryError
+from qwq_local.history.chat import ChatMessage
 from qwq_local.history.draft import Draft, Piece
 from qwq_local.history.file import as_history_error
 
@@ -47,6 +48,11 @@ class Pen:
                 self._thread = threading.Thread(target=self._run, name="qwq-history", daemon=True)
                 self._thread.start()
         return draft
+
+    def newest(self, message: ChatMessage) -> ChatMessage:
+        """A message as it stands in the file, with what is not written there yet. `lock` is held, as it was when the file was read."""
+        draft = self._drafts.get(message.id)
+        return draft.added_to(message) if draft else message
 
     def close(self) -> None:
         """Write what is left, and end the thread. Raises HistoryError where that cannot be written."""

@@ -33,12 +33,17 @@ class RequestLog:
             "seconds": round(visit.seconds, 3),
         }
         if visit.answers:
-            facts |= _answer_facts(visit)
+            facts |= _answer_facts(visit.answers)
         if visit.error:
             facts["error"] = visit.error[:500]
         if self._with_prompts and visit.answers:
             facts |= _texts(visit.answers)
         LOGGER.info("%s %s", visit.method, visit.path[:200], extra={"facts": facts})
+
+    def note_answer(self, chat_id: str, answers: Answers) -> None:
+        """The answer to a question of a chat has ended, whoever looked on."""
+        texts = _texts(answers) if self._with_prompts else {}
+        LOGGER.info("an answer in the chat %s", chat_id, extra={"facts": {"chat": chat_id} | _answer_facts(answers, "stopped") | texts})
 
 
 def _texts(answers: Answers) -> dict[str, Any]:
@@ -48,12 +53,11 @@ def _texts(answers: Answers) -> dict[str, Any]:
     return {"asked": list(answers.ask.messages or answers.ask.prompts), "answered": told}
 
 
-def _answer_facts(visit: Visit) -> dict[str, Any]:
-    assert visit.answers, "there are some"
-    ends = [end for _, end in sorted(visit.answers.ends.items())]
+def _answer_facts(answers: Answers, without_end: str = "hung up") -> dict[str, Any]:
+    ends = [end for _, end in sorted(answers.ends.items())]
     done = [end for end in ends if isinstance(end, Finished)]
     failed = [str(end.error) for end in ends if isinstance(end, Failed)]
-    facts: dict[str, Any] = {"model": visit.answers.model, "ended": ",".join(end.reason for end in done) or "hung up"}
+    facts: dict[str, Any] = {"model": answers.model, "ended": ",".join(end.reason for end in done) or without_end}
     if done:
         facts |= {
             "prompt_tokens": done[0].usage.prompt_tokens,

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from qwq_local.engine import Finished
+from qwq_local.server.answers import Answers
 from qwq_local.server.desk import Desk
 from qwq_local.server.guard import Visit
 
@@ -35,7 +36,12 @@ class Metrics:
         """A request has ended."""
         self._requests.labels(visit.route, str(visit.status or 499)).inc()
         self._seconds.labels(visit.route).observe(visit.seconds)
-        for end in visit.answers.ends.values() if visit.answers else ():
+        if visit.answers:
+            self.note_answers(visit.answers)
+
+    def note_answers(self, answers: Answers) -> None:
+        """Answers have ended."""
+        for end in answers.ends.values():
             if isinstance(end, Finished) and end.usage.completion_tokens:
                 self._queued.observe(end.timings.queued_seconds)
                 self._first.observe(end.timings.first_token_seconds)

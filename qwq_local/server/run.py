@@ -12,10 +12,12 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from qwq_local.errors import QwqError, SettingsError
 from qwq_local.history import History
+from qwq_local.server.answers import Answers
 from qwq_local.server.app import make_app
 from qwq_local.server.chats.room import ChatRoom
 from qwq_local.server.desk import Desk, Health, Load
@@ -121,33 +123,30 @@ def _run(server: Coroutine[Any, Any, None]) -> None:
         uvloop.run(server)
 
 
+class _Register:
+    """Has all that ends counted and logged."""
+
+    def __init__(self, metrics: Metrics, log: RequestLog) -> None:
+        self.metrics = metrics
+        self._log = log
+
+    def note(self, visit: Visit) -> None:
+        self.metrics.note(visit)
+        self._log.note(visit)
+
+    def note_answer(self, chat_id: str, answers: Answers) -> None:
+        self.metrics.note_answers(answers)
+        self._log.note_answer(chat_id, answers)
+
+
 async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, onlooker: Onlooker) -> None:
     desk = Desk(settings.desk, load)
     history = await asyncio.to_thread(History.open_anyway, settings.chats)
     for text in history.notices:
         logging.getLogger("qwq.server").warning("%s", text)
-    chats = ChatRoom(history, desk)
-    metrics, log = Metrics(desk), RequestLog(with_prompts=settings.logs_prompts)
-
-    def note(visit: Visit) -> None:
-        metrics.note(visit)
-        log.note(visit)
-
-    protocol = type("Protocol", (ImpatientProtocol,), {"head_seconds": settings.head_seconds})
-    config = uvicorn.Config(
-        make_app(desk, chats, settings.guard, note, metrics),
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=math.ceil(settings.stop_seconds) + FLUSH_SECONDS,
-        proxy_headers=False,
-    )
+    register = _Register(Metrics(desk), RequestLog(with_prompts=settings.logs_prompts))
+    chats = ChatRoom(history, desk, register.note_answer)
+    config = _config(settings, make_app(desk, chats, settings.guard, register.note, register.metrics))
     server = PatientServer(config, desk, settings.stop_seconds)
     address = _address(settings.host, listener.getsockname()[1])
     failures: list[QwqError] = []
@@ -171,6 +170,23 @@ async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, 
         await chats.close()
     if failures:
         raise failures[0]
+
+
+def _config(settings: ServerSettings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=type("Protocol", (ImpatientProtocol,), {"head_seconds": settings.head_seconds}),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds) + FLUSH_SECONDS,
+        proxy_headers=False,
+    )
 
 
 def _address(host: str, port: int) -> str:

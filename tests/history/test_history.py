@@ -144,6 +144,16 @@ def test_the_latest_chats_come_first_and_the_list_goes_on_from_any_of_them(path:
         assert {chat.n_messages for chat in rest} == {2}
 
 
+def test_chats_of_one_moment_are_all_listed_page_by_page(path: Path) -> None:
+    with History.open(path, clock=lambda: 1_000_000.0) as history:
+        made = {talk(history, (f"question {number}", "A")) for number in range(5)}
+        found = history.latest(limit=2)
+        while more := history.latest(limit=2, before=found[-1].updated_at, before_id=found[-1].id):
+            found += more
+    assert len(found) == 5
+    assert {chat.id for chat in found} == made
+
+
 def test_titles_options_and_system_messages_can_be_changed_and_chats_deleted(history: History) -> None:
     chat_id = talk(history, ("  What is\tthis?\nIt is long.", "A"))
     assert history.get(chat_id).title == "What is this?"
@@ -366,7 +376,11 @@ def test_what_a_full_disk_refuses_is_kept_in_memory_and_written_later(path: Path
     with pytest.raises(HistoryError, match="full"):
         history.say(chat_id, "user", "y" * 100_000, draft.id)
     draft.say("z")
-    draft.finish("whole")
+    now = history.get(chat_id).path()[-1]
+    assert (now.state, now.content) == ("writing", "x" * 100_000 + "z")
+    draft.finish("whole", finish_reason="stop")
+    now = history.get(chat_id).path()[-1]
+    assert (now.state, now.content, now.finish_reason) == ("whole", "x" * 100_000 + "z", "stop")
     history._connection.execute("PRAGMA max_page_count = 1000000")
     wait_until(lambda: not history.problem)
     with History.open(path) as other:

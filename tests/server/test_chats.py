@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from qwq_local.history import History
+from qwq_local.history import Draft, History
 from qwq_local.runtime import QwQ
+from qwq_local.server.desk import Desk
 from qwq_local.server.settings import DeskSettings, ServerSettings
 from tests.serving import GUARD, TRUST, Endpoint, running
 from tests.waiting import wait_until
@@ -219,3 +223,122 @@ def test_the_machine_and_the_plan_are_told(served: Endpoint) -> None:
     assert found["ram_total_bytes"] > found["plan"]["memory"][0]["total_bytes"] > 0
     assert found["live"]["all_cells"] >= found["plan"]["n_ctx"]
     assert (found["defaults"]["temperature"], found["defaults"]["thinks"]) == (0.6, True)
+
+
+def open_answers(endpoint: Endpoint) -> str:
+    """How many answers the server believes to be written or to wait."""
+    lines = endpoint.get("/metrics").text.splitlines()
+    return next(line for line in lines if line.startswith("qwq_open_answers ")).split()[1]
+
+
+def test_an_answer_that_is_stopped_by_several_at_once_ends_for_all(endless: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat_id = begin(endless)["chat_id"]
+    finish = Draft.finish
+
+    def finish_slowly(draft: Draft, *state: Any, **ending: Any) -> None:
+        time.sleep(0.3)
+        finish(draft, *state, **ending)
+
+    monkeypatch.setattr(Draft, "finish", finish_slowly)
+
+    def stop(delay: float) -> int:
+        time.sleep(delay)
+        return endless.post(f"/chats/{chat_id}/stop", {}).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        listening = pool.submit(heard, endless, chat_id)
+        assert list(pool.map(stop, (0.3, 0.4, 0.5))) == [204, 204, 204]
+        name, answer = listening.result()[-1]
+    assert (name, answer["state"]) == ("end", "stopped")
+    assert heard(endless, chat_id) == [("idle", {})]
+
+
+def test_a_chat_that_goes_away_while_it_is_asked_takes_no_place(endless: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_draft = History.begin
+
+    def begin_and_delete(history: History, chat_id: str, *rest: Any) -> Draft:
+        draft = begin_draft(history, chat_id, *rest)
+        history.delete(chat_id)  # as another program does it
+        return draft
+
+    wait_until(lambda: open_answers(endless) == "0.0")
+    monkeypatch.setattr(History, "begin", begin_and_delete)
+    answer = endless.post("/chats", SUM)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "chat_not_found")
+    wait_until(lambda: open_answers(endless) == "0.0")
+
+
+def test_a_chat_that_is_just_being_asked_is_not_deleted_under_the_question(served: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = begin(served)
+    whole(served, begun["chat_id"])
+    say = History.say
+
+    def say_slowly(history: History, *told: Any) -> int:
+        time.sleep(0.5)
+        return say(history, *told)
+
+    monkeypatch.setattr(History, "say", say_slowly)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(served.post, f"/chats/{begun['chat_id']}/messages", {"content": "And?", "parent_id": begun["answer_id"]})
+        time.sleep(0.2)
+        assert served.delete(f"/chats/{begun['chat_id']}").status_code == 409
+        assert asking.result().status_code == 201
+    assert served.delete(f"/chats/{begun['chat_id']}").status_code == 204
+
+
+def test_an_answer_for_which_there_is_no_room_comes_as_soon_as_there_is(endless_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "_expected_wait", lambda _: 60.0)
+    desk = DeskSettings(str(endless_model), defaults={"max_tokens": 100, "stops_repetition": False}, n_parallel=1, n_queued=0)
+    with running(ServerSettings(desk, GUARD)) as endpoint:
+        asked = [begin(endpoint, options={"max_tokens": 100})["chat_id"] for _ in range(3)]
+        wait_until(lambda: all(chat(endpoint, chat_id)["messages"][1]["state"] == "whole" for chat_id in asked))
+
+
+def test_changes_that_cannot_be_change_nothing(served: Endpoint) -> None:
+    chat_id = begin(served)["chat_id"]
+    whole(served, chat_id)
+    for leaf_id, status in ((10**30, 400), (10**9, 404)):
+        assert served.patch(f"/chats/{chat_id}", {"title": "Sums", "leaf_id": leaf_id}).status_code == status
+    assert chat(served, chat_id)["title"] == SUM["content"]
+
+
+def test_what_a_tool_gave_back_is_answered_again(tmp_path: Path) -> None:
+    with History.open(tmp_path / "chats.db") as history:
+        chat_id = history.start()
+        question_id = history.say(chat_id, "user", "What is the weather in Paris?")
+        draft = history.begin(chat_id, question_id, "demo")
+        draft.finish("whole", tool_calls=[{"name": "get_weather", "arguments": '{"city": "Paris"}'}])
+        result_id = history.say(chat_id, "tool", "18 degrees, cloudy", draft.id)
+        history.begin(chat_id, result_id, "demo").finish("failed", error="The engine ended.")
+    with running(ServerSettings(DeskSettings("demo"), GUARD, chats=tmp_path / "chats.db")) as endpoint:
+        assert endpoint.post(f"/chats/{chat_id}/messages/{result_id}/answers", {}).status_code == 201
+        answer = whole(endpoint, chat_id)["messages"][-1]
+    assert (answer["parent_id"], answer["state"], answer["n_tokens"] > 0) == (result_id, "whole", True)
+
+
+def test_answers_of_chats_are_counted_and_logged(served: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    def n_counted() -> float:
+        lines = served.get("/metrics").text.splitlines()
+        return float(next(line for line in lines if line.startswith("qwq_first_token_seconds_count")).split()[1])
+
+    caplog.set_level(logging.INFO, "qwq.server")
+    n_before = n_counted()
+    chat_id = begin(served)["chat_id"]
+    whole(served, chat_id)
+    wait_until(lambda: n_counted() == n_before + 1)
+    (facts,) = [record.__dict__["facts"] for record in caplog.records if record.__dict__.get("facts", {}).get("chat") == chat_id]
+    assert (facts["model"], facts["ended"]) == ("demo", "stop")
+
+
+def test_an_answer_that_another_program_writes_is_neither_asked_behind_nor_stopped_here(tmp_path: Path) -> None:
+    path = tmp_path / "chats.db"
+    with running(ServerSettings(DeskSettings("demo"), GUARD, chats=path)) as endpoint, History.open(path) as other:
+        chat_id = other.start()
+        draft = other.begin(chat_id, other.say(chat_id, "user", "Why?"))
+        asked = endpoint.post(f"/chats/{chat_id}/messages", {"content": "And?", "parent_id": draft.id})
+        assert (asked.status_code, asked.json()["error"]["code"]) == (409, "busy")
+        stopped = endpoint.post(f"/chats/{chat_id}/stop", {})
+        assert (stopped.status_code, stopped.json()["error"]["code"]) == (409, "written_elsewhere")
+        draft.finish("whole")
+        assert endpoint.post(f"/chats/{chat_id}/stop", {}).status_code == 204
+        assert endpoint.post(f"/chats/{chat_id}/messages", {"content": "And?", "parent_id": draft.id}).status_code == 201

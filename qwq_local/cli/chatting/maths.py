@@ -29,7 +29,7 @@ _ARROWS: Final = {
     "ldots": "…",
     "dots": "…",
 }
-_RELATIONS: Final = re.compile(r" ([\u00d7·÷±≤≥≠≈≡∈∉⊂⊆\u222a∩→⟹⟺∴]) ?")
+_RELATIONS: Final = re.compile(r" ?([\u00d7·÷±≤≥≠≈≡∈∉⊂⊆\u222a∩→⟹⟺∴]) ?")
 _ENVIRONMENTS: Final = re.compile(r"\\(begin|end)\{(aligned|align\*?|gathered|gather\*?|split|equation\*?)\}|(?<!\\)&(?==)")
 
 
@@ -46,11 +46,9 @@ def _plain(latex: str) -> str:
     if len(latex) > LONGEST or latex.count("{") != latex.count("}"):
         return latex.strip()
     source = _SCRIPTS.sub(lambda found: r"\sp " if found[0] == "^" else r"\sb ", _ENVIRONMENTS.sub("", latex))
-    from pylatexenc.latexwalker import LatexWalkerError
-
     try:
         text = _reader().latex_to_text(source, latex_context=_grammar(), tolerant_parsing=False)
-    except (LatexWalkerError, RecursionError, IndexError, _UnknownMacroError):  # IndexError: a macro without its arguments
+    except Exception:  # noqa: BLE001 - on what is no whole formula pylatexenc fails in many ways, and then the source is what can be shown
         return latex.strip()
     text = _RELATIONS.sub(r" \1 ", re.sub(r" *\n\s*", "\n", text))
     return re.sub(r" {2,}| (?=[⁰¹²³⁴-⁹₀-₉])", lambda found: found[0][:-1][:1], text).strip() or latex.strip()
@@ -120,6 +118,8 @@ def _refuse(node: Any) -> str:  # noqa: ANN401 - pylatexenc has no types
 
 def _writer(write: Any) -> Any:  # noqa: ANN401 - pylatexenc has no types
     def text_of(node: Any, l2tobj: LatexNodes2Text) -> str:  # noqa: ANN401 - likewise; it looks at the names of the arguments
+        if node.nodeargd is None or None in node.nodeargd.argnlist:
+            raise _UnknownMacroError(node.macroname)
         parts = [l2tobj.nodelist_to_text([part]).strip() for part in node.nodeargd.argnlist]
         return str(write(*parts))
 

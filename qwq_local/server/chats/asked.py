@@ -8,6 +8,7 @@ from pydantic import Field
 
 from qwq_local.server.wire import Budget, ModelName, Samplers, Seed, Tokens, Wire, given, ranged
 
+MessageId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
@@ -39,7 +40,7 @@ class Question(Again):
     """`POST /chats/ID/messages`: a question behind another message, or as a first one."""
 
     content: Text
-    parent_id: int | None = None
+    parent_id: MessageId | None = None
 
 
 class NewChat(Again):
@@ -53,6 +54,6 @@ class Changes(Wire):
     """`PATCH /chats/ID`: what is named is changed; `options` as a whole."""
 
     title: Text | None = None
-    leaf_id: int | None = None
+    leaf_id: MessageId | None = None
     system: str | None = None
     options: Options | None = None

@@ -25,13 +25,14 @@ async def list_chats(
     search: Annotated[str, Query(max_length=1000)] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     before: Annotated[float | None, Query(description="Only chats changed before, in seconds since 1970")] = None,
+    before_id: Annotated[str, Query(max_length=1000, description="Also those changed just then, whose id comes before this")] = "",
 ) -> ListTold:
     """The chats, the latest first; with `search`, those that say all its words."""
     history, owner = _room(request).history, _owner(request) or None
     if search.strip():
         found = await asyncio.to_thread(history.search, search, limit=limit + 1, owner=owner)
         return list_told(found, limit, history.notices, history.problem)
-    chats = await asyncio.to_thread(history.latest, limit=limit + 1, before=before, owner=owner)
+    chats = await asyncio.to_thread(history.latest, limit=limit + 1, before=before, before_id=before_id, owner=owner)
     return list_told(chats, limit, history.notices, history.problem)
 
 
@@ -53,10 +54,10 @@ async def change_chat(chat_id: str, changes: Changes, request: Request) -> ChatT
     history, chat = _room(request).history, await _chat(request, chat_id)
 
     def change() -> Chat:
+        if changes.leaf_id is not None:  # first, since there may be no such message: then nothing is changed
+            history.set_leaf(chat.id, changes.leaf_id)
         if changes.title is not None:
             history.rename(chat.id, changes.title)
-        if changes.leaf_id is not None:
-            history.set_leaf(chat.id, changes.leaf_id)
         if changes.system is not None:
             history.set_system(chat.id, changes.system)
         if changes.options is not None:
@@ -69,10 +70,7 @@ async def change_chat(chat_id: str, changes: Changes, request: Request) -> ChatT
 @router.delete("/chats/{chat_id}", status_code=204)
 async def delete_chat(chat_id: str, request: Request) -> Response:
     """Away with it; an answer that is being written in it is stopped."""
-    room, chat = _room(request), await _chat(request, chat_id)
-    if writing := room.writing(chat.id):
-        await writing.stop()
-    await asyncio.to_thread(room.history.delete, chat.id)
+    await _room(request).delete(await _chat(request, chat_id))
     return Response(status_code=204)
 
 
@@ -101,8 +99,7 @@ async def events(chat_id: str, request: Request) -> Response:
 @router.post("/chats/{chat_id}/stop", status_code=204)
 async def stop(chat_id: str, request: Request) -> Response:
     """Stop the answer that is being written; what it said so far is kept."""
-    if writing := _room(request).writing((await _chat(request, chat_id)).id):
-        await writing.stop()
+    await _room(request).stop((await _chat(request, chat_id)).id)
     return Response(status_code=204)
 
 

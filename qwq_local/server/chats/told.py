@@ -48,7 +48,7 @@ class ChatTold(Told):
 
 
 class SummaryTold(Told):
-    """A line of the list; where something was searched for, a piece of what says it, and where in that the words stand."""
+    """A line of the list; where something was searched for, the message that says it, a piece of that, and where in it the words stand."""
 
     id: str
     title: str
@@ -56,6 +56,7 @@ class SummaryTold(Told):
     updated_at: float
     n_messages: int
     is_writing: bool
+    message_id: int | None = None
     snippet: str = ""
     spans: list[tuple[int, int]] = Field(default_factory=list)
 
@@ -95,5 +96,8 @@ def list_told(found: Sequence[ChatSummary | Found], limit: int, notices: list[st
 
 
 def _named(one: ChatSummary | Found) -> dict[str, Any]:
-    summary, extra = (one.summary, {"snippet": one.snippet, "spans": list(one.spans)}) if isinstance(one, Found) else (one, {})
+    extra: dict[str, Any] = {}
+    summary = one.summary if isinstance(one, Found) else one
+    if isinstance(one, Found):
+        extra = {"message_id": one.message_id, "snippet": one.snippet, "spans": [*one.spans]}
     return {name: getattr(summary, name) for name in SummaryTold.model_fields if hasattr(summary, name)} | extra

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -20,6 +19,8 @@ from qwq_local.server.streaming import KEEP_ALIVE_COMMENT, QUIET_SECONDS, sent_e
 HandIn = Callable[[], "asyncio.Task[Answers]"]
 """Asks the desk for the answer, and may be called again where it was busy."""
 _NOTHING_LASTS: Final = 3600.0
+AGAIN_SECONDS: Final = 2.0
+"""How long, at most, it waits to ask for a place again: clients of other formats are told to wait longer, since their asking costs more."""
 
 
 class Writing:
@@ -35,21 +36,22 @@ class Writing:
         self._draft = draft
         self._pending = pending
         self._hand_in = hand_in
-        self._answers: Answers | None = None
+        self.answers: Answers | None = None
         self._thought: list[str] = []
         self._said: list[str] = []
         self._n_tokens = 0
         self._told: list[bytes] = []
         self._changed = asyncio.Event()
         self.is_over = self._wants_answer = False
-        self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(lambda _: on_end(self))
+        self._task = asyncio.create_task(self._write())
+        self._ending = asyncio.create_task(self._end())
+        self._ending.add_done_callback(lambda _: on_end(self))
 
     async def events(self) -> AsyncIterator[bytes]:
         """What has come so far, and then what comes, as server-sent events, until it ends."""
         n_heard, so_far = len(self._told), self._so_far()  # before anything is yielded, since more comes meanwhile
         yield sent_event(message_told(so_far).model_dump(), "state")
-        if self._answers is None:
+        if self.answers is None:
             yield sent_event({}, "waiting")
         while not self.is_over or n_heard < len(self._told):
             heard = self._told[n_heard:]
@@ -60,14 +62,13 @@ class Writing:
     def answer_now(self) -> None:
         """Let it stop thinking and answer; where it has not begun, as soon as it has."""
         self._wants_answer = True
-        if self._answers:
-            self._answers.answer_now()
+        if self.answers:
+            self.answers.answer_now()
 
     async def stop(self) -> None:
         """End it as it stands, and wait until that is kept."""
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait({self._ending})
 
     async def _wait(self) -> bytes:
         """Nothing, once something has come; a comment where nothing comes for long."""
@@ -88,24 +89,18 @@ class Writing:
             seconds=self._draft.seconds,
         )
 
-    async def _run(self) -> None:
-        """Write it; however it ends, that is kept and told."""
-        try:
-            self._answers = await self._handed_in()
-            if self._wants_answer:
-                self._answers.answer_now()
-            async for batch in self._answers.batches(_NOTHING_LASTS):
-                for _, event in batch:
-                    await self._note(event)
-        except asyncio.CancelledError:
-            await self._end("stopped")
-            raise
-        except Exception as error:
-            if not isinstance(error, QwqError | ApiError):
-                logging.getLogger("qwq.server").exception("an answer failed")
-            await self._end("failed", error=str(as_api_error(error).detail))
-        finally:
-            self._let_go()
+    async def _write(self) -> Finished:
+        """Write it. Raises what it is lost to; nothing of it has to be done at its end, so that it can be cancelled at any moment."""
+        self.answers = await self._handed_in()
+        if self._wants_answer:
+            self.answers.answer_now()
+        async for batch in self.answers.batches(_NOTHING_LASTS):
+            for _, event in batch:
+                self._note(event)
+        end = self.answers.ends[0]
+        if isinstance(end, Failed):
+            raise end.error
+        return end
 
     async def _handed_in(self) -> Answers:
         while True:
@@ -114,10 +109,10 @@ class Writing:
             except ApiError as error:
                 if not is_passing(error):
                     raise
-                await asyncio.sleep(float((error.headers or {}).get("Retry-After", 1)))
+                await asyncio.sleep(min(AGAIN_SECONDS, float((error.headers or {}).get("Retry-After", 1))))
                 self._pending = self._hand_in()
 
-    async def _note(self, event: Event) -> None:
+    def _note(self, event: Event) -> None:
         match event:
             case Thinking(text):
                 self._thought.append(text)
@@ -131,19 +126,19 @@ class Writing:
                 self._tell("note", {"kind": "thought_closed", "why": why})
             case RopeSwitched(rope):
                 self._tell("note", {"kind": "rope_switched", "why": rope})
-            case Failed(error):
-                raise error
-            case Finished(reason):
-                await self._end("whole", finish_reason=reason, usage=asdict(event.usage), rope=event.rope)
 
-    async def _end(self, state: State, **ending: Any) -> None:  # noqa: ANN401 - fields of a draft's ending
-        if self.is_over:
-            return
-        await asyncio.to_thread(self._draft.finish, state, **ending)
-        self._n_tokens = ending.get("usage", {}).get("completion_tokens", self._n_tokens)
-        self._message = replace(self._so_far(), state=state, **ending)
-        self.is_over = True
-        self._wake()
+    async def _end(self) -> None:
+        """Once it is written, or cannot be: keep that, and tell it."""
+        await asyncio.wait({self._task})
+        close_once_there(self._pending)  # also where it was handed in at the very moment in which it was stopped
+        state, ending = _how_it_ended(self._task)
+        try:
+            await asyncio.to_thread(self._draft.finish, state, **ending)
+        finally:
+            self._n_tokens = ending.get("usage", {}).get("completion_tokens", self._n_tokens)
+            self._message = replace(self._so_far(), state=state, **ending)
+            self.is_over = True
+            self._wake()
 
     def _tell(self, name: str, data: dict[str, object]) -> None:
         self._n_tokens += int(name != "note")
@@ -155,8 +150,24 @@ class Writing:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _let_go(self) -> None:
-        """Cancel what is still to come, also where it was handed in at the very moment in which it was stopped."""
-        pending = self._pending
-        if pending.done() and not pending.cancelled() and pending.exception() is None:
-            pending.result().close()
+
+def close_once_there(pending: asyncio.Task[Answers]) -> None:
+    """Nobody waits for these answers any more."""
+    pending.add_done_callback(_close)
+    pending.cancel()
+
+
+def _close(pending: asyncio.Task[Answers]) -> None:
+    if not pending.cancelled() and pending.exception() is None:
+        pending.result().close()
+
+
+def _how_it_ended(task: asyncio.Task[Finished]) -> tuple[State, dict[str, Any]]:
+    if task.cancelled():
+        return "stopped", {}
+    if error := task.exception():
+        if not isinstance(error, QwqError | ApiError):
+            logging.getLogger("qwq.server").error("an answer failed", exc_info=error)
+        return "failed", {"error": str(as_api_error(error).detail)}
+    end = task.result()
+    return "whole", {"finish_reason": end.reason, "usage": asdict(end.usage), "rope": end.rope}

@@ -67,8 +67,10 @@ const json = async (path, init) => (await request(path, init)).json();
 const sending = (method, content) => ({ method, body: JSON.stringify(content), headers: { "Content-Type": "application/json" } });
 const chat = (id) => `/chats/${encodeURIComponent(id)}`;
 
-export const listChats = ({ search = "", before = null, limit = 50 } = {}, signal) => {
-  const query = new URLSearchParams({ limit: String(limit), ...(search ? { search } : {}), ...(before === null ? {} : { before: String(before) }) });
+/** The list, or what comes behind one of its chats. @param {{search?: string, after?: {id: string, updated_at: number}|null, limit?: number}} [what] */
+export const listChats = ({ search = "", after = null, limit = 50 } = {}, signal) => {
+  const from = after ? { before: String(after.updated_at), before_id: after.id } : {};
+  const query = new URLSearchParams({ limit: String(limit), ...(search ? { search } : {}), ...from });
   return json(`/chats?${query}`, { signal });
 };
 export const startChat = (question) => json("/chats", sending("POST", question));
@@ -107,18 +109,22 @@ export async function* events(id, signal) {
   const response = await request(`${chat(id)}/events`, { signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
-  for (;;) {
-    const { value, done } = await reader.read().catch((error) => {
-      if (error.name === "AbortError") throw error;
-      throw new GoneError();
-    });
-    if (done) return;
-    const parts = (held + value).split(/\r?\n\r?\n/);
-    held = parts.pop() ?? "";
-    for (const part of parts) {
-      const found = readEvent(part);
-      if (found) yield found;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read().catch((error) => {
+        if (error.name === "AbortError") throw error;
+        throw new GoneError();
+      });
+      if (done) return;
+      const parts = (held + value).split(/\r?\n\r?\n/);
+      held = parts.pop() ?? "";
+      for (const part of parts) {
+        const found = readEvent(part);
+        if (found) yield found;
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // whoever leaves early hears no more of it, nor how that went
   }
 }
 

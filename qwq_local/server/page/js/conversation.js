@@ -10,6 +10,7 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 5000;
 /** How near to the end someone reads who wants to see what comes next. */
 const NEAR_PX = 80;
+const MARKED_MS = 2500;
 const NOTES = {
   rope_switched: () => "Reading again, now for a long context…",
   thought_closed: () => "",
@@ -20,6 +21,15 @@ const sleep = (ms, signal) =>
   new Promise((resolve) => {
     setTimeout(resolve, ms);
     signal.addEventListener("abort", resolve, { once: true });
+  });
+
+/** Resolves when the page is hidden, or when it is shown; or at the signal. @param {boolean} isHidden @param {AbortSignal} signal */
+const whenPageIs = (isHidden, signal) =>
+  new Promise((resolve) => {
+    const look = () => document.hidden === isHidden && resolve();
+    document.addEventListener("visibilitychange", look, { signal });
+    signal.addEventListener("abort", resolve, { once: true });
+    look();
   });
 
 /** One chat at a time, shown in the log; `listeners` are told of what others must know. */
@@ -72,6 +82,20 @@ export class Conversation {
     this.#listen(mine.signal);
   }
 
+  /** Shows the branch with a message, and where it stands there. @param {number} id */
+  async seek(id) {
+    if (!this.chat?.messages.some((message) => message.id === id)) return;
+    if (!path(this.chat).some((message) => message.id === id)) {
+      await this.#replace(await api.changeChat(this.chat.id, { leaf_id: latestLeaf(this.chat, id) }));
+    }
+    const root = this.views.get(id)?.root;
+    if (!root) return;
+    this.follows = false;
+    root.scrollIntoView({ block: "start" });
+    root.classList.add("found");
+    setTimeout(() => root.classList.remove("found"), MARKED_MS);
+  }
+
   /** The chat as the server has it, however long the server is away. */
   async #fetch(id, signal) {
     for (let wait = FIRST_WAIT_MS; !signal.aborted; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
@@ -89,21 +113,28 @@ export class Conversation {
     return null;
   }
 
+  /** Listens while the page is seen: a browser has six connections to a server, for all of its tabs together. */
   async #listen(signal) {
     for (let wait = FIRST_WAIT_MS; !signal.aborted && this.writing; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
+      const heard = new AbortController();
+      const either = AbortSignal.any([signal, heard.signal]);
+      whenPageIs(true, either).then(() => heard.abort());
       try {
-        for await (const { event, data } of api.events(this.chat.id, signal)) {
+        for await (const { event, data } of api.events(this.chat.id, either)) {
           this.listeners.reached(true);
           wait = FIRST_WAIT_MS;
+          if (data.id && data.id !== this.chat.leaf_id) break; // another answer, begun elsewhere: what it belongs to is asked for below
           this.#hear(event, data);
         }
       } catch (error) {
-        if (error.name === "AbortError") return;
-        if (!(error instanceof api.GoneError)) this.listeners.failed(error);
-        else this.listeners.reached(false);
+        if (error instanceof api.GoneError) this.listeners.reached(false);
+        else if (error.name !== "AbortError") this.listeners.failed(error);
+        if (error.status === 404) return;
       }
+      heard.abort();
       if (signal.aborted) return;
-      if (this.writing) await sleep(wait, signal);
+      if (document.hidden) await whenPageIs(false, signal);
+      else if (this.writing) await sleep(wait, signal);
       if (!signal.aborted) await this.#refresh(signal);
     }
   }

@@ -32,10 +32,10 @@ export class ChatList {
   async load(isMore = false) {
     this.asking?.abort();
     const { signal } = (this.asking = new AbortController());
-    const before = isMore ? (this.chats.at(-1)?.updated_at ?? null) : null;
+    const after = isMore ? (this.chats.at(-1) ?? null) : null;
     try {
       const search = this.field.value.trim();
-      const told = await api.listChats({ search, before, limit: search ? FOUND : PAGE }, signal);
+      const told = await api.listChats({ search, after, limit: search ? FOUND : PAGE }, signal);
       this.chats = isMore ? [...this.chats, ...told.chats] : told.chats;
       byId("more").hidden = !told.has_more || Boolean(search);
       this.listeners.reached(true);
@@ -44,6 +44,17 @@ export class ChatList {
     } catch (error) {
       if (error instanceof api.GoneError) this.listeners.reached(false);
       else if (error.name !== "AbortError") this.listeners.failed(error);
+    }
+  }
+
+  /** Asks only whether chats can be kept; the list stays as it is. */
+  async check() {
+    try {
+      const { notices, problem } = await api.listChats({ limit: 1 });
+      this.listeners.told(notices, problem);
+    } catch (error) {
+      if (error instanceof api.GoneError) this.listeners.reached(false);
+      else this.listeners.failed(error);
     }
   }
 
@@ -77,7 +88,7 @@ export class ChatList {
 
   #item(chat) {
     const title = make("span", { className: "title" }, chat.title || "New chat");
-    const link = make("a", { href: `#/c/${chat.id}`, data: { id: chat.id } }, title);
+    const link = make("a", { href: `#/c/${chat.id}${chat.message_id ? `/m/${chat.message_id}` : ""}`, data: { id: chat.id } }, title);
     if (chat.is_writing) link.append(make("span", { className: "dot", title: "An answer is being written" }));
     if (chat.snippet) {
       const parts = marked(chat.snippet, chat.spans ?? []).map((part) => (part.isFound ? make("mark", {}, part.text) : part.text));

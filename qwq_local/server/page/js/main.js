@@ -13,7 +13,10 @@ import { banner, watchHealth } from "./status.js";
 import { wireTheme } from "./theme.js";
 
 const NAME = "QwQ";
-const idInAddress = () => /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? "";
+const KEEPING_MS = 3000;
+/** The chat that the address names, and the message in it that was searched for. */
+const inAddress = () => /^#\/c\/([\w-]+)(?:\/m\/(\d+))?$/.exec(location.hash) ?? ["", "", ""];
+const idInAddress = () => inAddress()[1];
 
 let isReached = true;
 /** Told by whoever finds out; what was missed is asked for when the server is back. */
@@ -34,13 +37,18 @@ const failed = (error) => {
   } else banner("error", error.message);
 };
 
+/** What was told last of the file that chats are kept in; asked for again while something is written there, or cannot be. */
+let keeping = { notices: "", problem: "" };
+setInterval(() => (conversation.writing || keeping.problem) && isReached && list.check(), KEEPING_MS);
+
 const list = new ChatList({
   failed,
   reached,
   confirm,
   told: (notices, problem) => {
-    banner("notices", notices.join(" "));
-    banner("problem", problem && `Chats cannot be written at the moment: ${problem}`, { canClose: false });
+    if (keeping.notices !== notices.join(" ")) banner("notices", notices.join(" "));
+    if (keeping.problem !== problem) banner("problem", problem && `Chats cannot be written at the moment: ${problem}`, { canClose: false });
+    keeping = { notices: notices.join(" "), problem };
   },
   renamed: (id, title) => {
     if (conversation.chat?.id !== id) return;
@@ -70,6 +78,10 @@ const conversation = new Conversation({
 const composer = new Composer({
   send: async (text) => {
     banner("error", "");
+    if ((conversation.chat?.id ?? "") !== idInAddress()) {
+      banner("error", "This chat is not there yet. Ask again in a moment.");
+      return false;
+    }
     if (conversation.chat) return conversation.ask(text);
     try {
       const { system, options, model } = forNewChats();
@@ -99,7 +111,7 @@ function showTitle() {
 
 /** Shows what the address names. */
 async function route() {
-  const id = idInAddress();
+  const [, id = "", messageId] = inAddress();
   document.body.classList.remove("with-list");
   composer.moveTo(id);
   list.mark(id);
@@ -110,6 +122,10 @@ async function route() {
   }
   try {
     await conversation.open(id);
+    if (messageId && id === idInAddress()) {
+      history.replaceState(null, "", `#/c/${id}`);
+      await conversation.seek(Number(messageId));
+    }
   } catch (error) {
     failed(error);
     if (error.status === 404) newChat();

@@ -109,12 +109,13 @@ export class AnswerView extends MessageView {
     this.fold = make("details", { className: "thought", hidden: true }, this.summary, this.thought);
     this.content = make("div", { className: "prose" });
     this.markdown = new MarkdownView(this.content);
+    this.calls = make("div", { className: "calls" });
     this.end = make("div", { className: "end", hidden: true });
     this.copy = iconButton("copy", "Copy the answer", () => copyText(this.message.content, this.copy));
     this.retry = iconButton("retry", "Ask for another answer", () => actions.retry(this.message));
     this.figures = make("span", { className: "figures" });
     this.bar.append(this.branches, this.copy, this.retry, this.figures);
-    this.root.append(this.fold, this.content, this.end, this.bar);
+    this.root.append(this.fold, this.content, this.calls, this.end, this.bar);
     this.update(message);
   }
 
@@ -134,6 +135,7 @@ export class AnswerView extends MessageView {
     this.thoughtTokens = message.usage?.reasoning_tokens ?? (message.content ? 0 : message.n_tokens);
     this.note = "";
     this.thought.textContent = withoutControls(message.reasoning);
+    this.calls.replaceChildren(...message.tool_calls.map(({ name, arguments: given }) => make("code", {}, withoutControls(`${name}(${given})`))));
     this.#render();
     this.tick();
     this.#showEnd();

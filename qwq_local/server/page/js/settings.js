@@ -64,6 +64,8 @@ export class Settings {
   }
 
   #fill({ system, options, model }) {
+    const shown = ["thinks", ...NUMBERS.map(({ name }) => name)];
+    this.others = Object.fromEntries(Object.entries(options).filter(([name]) => !shown.includes(name)));
     this.system.value = system;
     if (model && ![...this.model.options].some((option) => option.value === model)) this.model.append(make("option", { value: model }, model));
     this.model.value = model;
@@ -77,7 +79,7 @@ export class Settings {
   }
 
   #read() {
-    const options = this.thinks.checked ? {} : { thinks: false };
+    const options = { ...this.others, ...(this.thinks.checked ? {} : { thinks: false }) };
     for (const { name } of NUMBERS) {
       const { value, disabled } = this.form.elements.namedItem(name);
       if (value !== "" && !disabled) options[name] = Number(value);
