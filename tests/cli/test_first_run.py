@@ -181,7 +181,7 @@ def test_the_program_alone_asks_and_then_chats_with_the_demo_where_that_is_wante
     terminal.type("maybe\n")
     terminal.await_text("'maybe' is none of yes, demo, no.")
     terminal.type("d\n")
-    terminal.await_text("> ")
+    terminal.await_text("Alt-Enter new line")
     terminal.type("\x04")
     assert terminal.end() == 0, terminal.shown
     assert not shelf.exists()
