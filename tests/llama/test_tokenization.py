@@ -30,7 +30,9 @@ COMPOSED = ["e\u0301", "\u1e9b\u0323", "\u212b", "\u226f"]
 FOREIGN = ["한국어", "漢字かな", "\u017f", "İ", "१२३", "½", "Ⅷ", "﷽", "👩\u200d👩\u200d👧", "🇪🇺"]
 CODE = ["'s", "'LL", "x = {'a': [1, 2]}  # ok", "def f():\n\treturn None\n", '<div class="a">', "0x1F"]
 ODD = [*SPACES, *COMPOSED, *FOREIGN, *CODE]
-texts = st.lists(st.one_of(st.text(max_size=12), st.sampled_from(ODD), st.sampled_from(MARKERS)), max_size=12).map("".join)
+KNOWN = st.characters(exclude_categories=("Cs", "Cn"))
+"""What newer versions of Unicode have added is known to one tokenizer and not to the other."""
+texts = st.lists(st.one_of(st.text(KNOWN, max_size=12), st.sampled_from(ODD), st.sampled_from(MARKERS)), max_size=12).map("".join)
 
 
 def tokens_of(demo: QwQ, text: str) -> list[int]:

@@ -32,7 +32,7 @@ class Options(Samplers):
 class Again(Wire):
     """`POST /chats/ID/messages/ID/answers`: another answer to the same question; without options, those of the chat hold."""
 
-    model: ModelName = ""
+    model: ModelName | None = None
     options: Options | None = None
 
 
@@ -47,7 +47,7 @@ class NewChat(Again):
     """`POST /chats`: a chat, with its first question."""
 
     content: Text
-    system: str = ""
+    system: str | None = None
 
 
 class Changes(Wire):

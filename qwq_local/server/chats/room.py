@@ -47,9 +47,9 @@ class ChatRoom:
         Raises ApiError, and what `QwQ.stream` raises; nothing is kept then.
         """
         options = asked.options.chosen() if asked.options else {}
-        start = partial(self.history.start, system=asked.system, options=options, owner=owner)
-        messages = _asked(conversation(asked.system, []), asked.content)
-        pending, hand_in = await self._handed_in(messages, options, asked.model)
+        start = partial(self.history.start, system=asked.system or "", options=options, owner=owner)
+        messages = _asked(conversation(asked.system or "", []), asked.content)
+        pending, hand_in = await self._handed_in(messages, options, asked.model or "")
 
         def keep() -> tuple[str, int, Draft]:
             chat_id = start()
@@ -67,7 +67,7 @@ class ChatRoom:
             raise busy()
         with self._alone_in(chat.id):
             messages = _asked(conversation(chat.system, path), asked.content)
-            pending, hand_in = await self._handed_in(messages, _options(chat, asked), asked.model)
+            pending, hand_in = await self._handed_in(messages, _options(chat, asked), asked.model or "")
 
             def keep() -> tuple[str, int, Draft]:
                 question_id = self.history.say(chat.id, "user", asked.content, asked.parent_id)
@@ -82,7 +82,7 @@ class ChatRoom:
             raise ApiError(404, f"The chat has no question {question_id}.", code="message_not_found")
         with self._alone_in(chat.id):
             messages = conversation(chat.system, chat.path(question_id))
-            pending, hand_in = await self._handed_in(messages, _options(chat, asked), asked.model)
+            pending, hand_in = await self._handed_in(messages, _options(chat, asked), asked.model or "")
 
             def keep() -> tuple[str, int, Draft]:
                 return chat.id, question_id, self.history.begin(chat.id, question_id, self._model(pending))
