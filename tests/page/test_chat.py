@@ -14,9 +14,15 @@ from tests.serving import Endpoint
 pytestmark = pytest.mark.slow
 
 
-def ask(page: Page, question: str) -> None:
+def send(page: Page, question: str) -> None:
     page.fill("#question", question)
     page.press("#question", "Enter")
+
+
+def ask(page: Page, question: str) -> None:
+    """Send a question that is taken."""
+    send(page, question)
+    expect(page.locator(".question .text").last).to_have_text(question)
 
 
 def wait_until_done(page: Page) -> None:
@@ -128,6 +134,6 @@ def test_chats_are_found_renamed_exported_and_deleted(visit: Visit, scripted: En
 
 def test_a_question_that_is_too_long_stays_in_its_field(visit: Visit, scripted: Endpoint) -> None:
     page = visit(scripted, forgiven=("400 (Bad Request)", "413")).page
-    ask(page, "word " * 200_000)
+    send(page, "word " * 200_000)
     expect(page.locator(".banner.error")).to_contain_text(re.compile(r"16384 tokens.* 10000\d\d tokens"))
     assert page.locator("#question").input_value() == "word " * 200_000

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from qwq_local.server.settings import DeskSettings, ServerSettings
 from tests.page.conftest import Visit
-from tests.page.test_chat import ask, wait_until_done
+from tests.page.test_chat import ask, send, wait_until_done
 from tests.serving import GUARD, Endpoint, load_here, running
 
 pytestmark = pytest.mark.slow
@@ -141,7 +141,7 @@ def test_a_draft_survives_a_server_that_goes_away_and_comes_back(visit: Visit, q
     page = visit(quick, forgiven=("ERR_INTERNET_DISCONNECTED",)).page
     expect(page.locator("#health")).to_contain_text("demo")
     page.context.set_offline(True)
-    ask(page, "Are you there?")
+    send(page, "Are you there?")
     expect(page.locator(".banner.gone")).to_contain_text("The server does not answer.")
     expect(page.locator("#question")).to_have_value("Are you there?")
     assert page.evaluate("localStorage['qwq.draft.new']") == "Are you there?"
