@@ -221,8 +221,8 @@ def test_requests_are_admitted_in_the_order_in_which_they_came(plans: list[Plan]
 
 @given(UNDISTURBED, SHAPES)
 def test_slots_are_not_left_empty_while_someone_waits_for_them(plans: list[Plan], shape: Shape) -> None:
-    # With room for each: one that has none ends before anything is read.
-    same = [replace(plan, rope="native", comes_at=0, n_ctx=4096) for plan in plans]
+    # With room for each: one that has none, or whose only token closes its thought, ends before anything is read.
+    same = [replace(plan, rope="native", comes_at=0, n_ctx=4096, max_tokens=None, think_tokens=None) for plan in plans]
     backend = backend_for(same, n_ctx=4096, n_batch=512, n_sequences=shape["n_sequences"])
     run(backend, same)
     assert len({entry.sequence for entry in backend.batches[0]}) == min(len(same), backend.n_sequences)
