@@ -83,8 +83,8 @@ class Sampler(Protocol):
         """Remember a token of the answer that was not drawn but put there."""
         ...
 
-    def constrain(self) -> None:
-        """The answer begins: from here on the request's constraint holds, if it has one."""
+    def begin_answer(self) -> None:
+        """The thought is over, or there is none: from here on the request's constraint holds, if it has one. Called once."""
         ...
 
     def close(self) -> None:
@@ -116,8 +116,18 @@ class Backend(Protocol):
         ...
 
     @property
+    def n_outputs(self) -> int:
+        """Tokens of one decode that can want logits."""
+        ...
+
+    @property
     def n_sequences(self) -> int:
         """Sequences that can live at once."""
+        ...
+
+    @property
+    def draft(self) -> Backend | None:
+        """A smaller model of the same vocabulary that guesses for this one, with as many sequences; None where there is none."""
         ...
 
     @property
@@ -135,6 +145,13 @@ class Backend(Protocol):
 
     def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> Sampler:
         """A sampler for one request. Raises ConstraintError where nothing can be made to fit the constraint."""
+        ...
+
+    def sampler_like(self, sampler: Sampler) -> Sampler:
+        """One that draws here as another, of a model of the same vocabulary, would draw there from now on: with its dice and its memory.
+
+        It follows no constraint, and tells no probabilities.
+        """
         ...
 
     def truncate(self, sequence: int, n_tokens: int) -> None:

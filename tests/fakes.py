@@ -69,7 +69,7 @@ class FakeSampler:
         if self._expected is not None:
             self._expected.append(token)
 
-    def constrain(self) -> None:
+    def begin_answer(self) -> None:
         self.n_constrained += 1
         self._backend.check(self.n_constrained == 1, "an answer begins twice")
 
@@ -103,6 +103,8 @@ class FakeBackend:
         self.vocabulary = FakeVocabulary()
         self.n_ctx, self.n_batch, self.n_sequences = n_ctx, n_batch, n_sequences
         self.n_cells = n_ctx * n_sequences if n_cells is None else n_cells
+        self.n_outputs = n_batch
+        self.draft = None
         self.rope: Rope = "native"
         self._faults, self._held, self._is_deaf, self._before_decode = faults, held, is_deaf, before_decode
         self.sequences: list[list[int]] = [[] for _ in range(n_sequences)]

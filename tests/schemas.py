@@ -140,7 +140,7 @@ class Writer:
         """An answer of at most `max_tokens`, drawn at temperature 1 from all tokens unless `sampling` says otherwise."""
         backend, vocabulary = self.backend, self.backend.vocabulary
         sampler = backend.new_sampler(sampling or Sampling(temperature=1, top_k=0, top_p=1), seed, constraint)
-        sampler.constrain()
+        sampler.begin_answer()
         try:
             backend.truncate(0, 0)
             backend.decode([BatchToken(token, i, 0, wants_logits=i == len(self._prompt) - 1) for i, token in enumerate(self._prompt)])

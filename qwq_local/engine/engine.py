@@ -11,7 +11,7 @@ from itertools import count
 from qwq_local.backend import Backend, InterruptedDecodeError, Rope
 from qwq_local.engine.ahead import ReadAhead
 from qwq_local.engine.cache import KvCache
-from qwq_local.engine.draft import Draft
+from qwq_local.engine.answer import Answer
 from qwq_local.engine.pace import Pace
 from qwq_local.engine.request import Event, Failed, Finished, FinishReason, Request, RopeSwitched, Timings, Usage
 from qwq_local.engine.scheduler import Batch, Job, Scheduler, Share
@@ -77,9 +77,9 @@ class Engine:
         """Queue a request and return its id. Raises ContextLengthError, and ConstraintError where nothing can fit its constraint."""
         limit = request.room_for_answer(self.n_room)
         sampler = self._backend.new_sampler(request.sampling, request.seed, request.constraint)
-        draft = Draft(request, limit, sampler, self._backend.vocabulary, self._think)
-        tokens = [*request.prompt, *draft.take_tokens()]
-        job = Job(next(self._ids), request, draft, self._clock(), min(request.n_ctx, self.n_room), request.rope, tokens)
+        answer = Answer(request, limit, sampler, self._backend.vocabulary, self._think)
+        tokens = [*request.prompt, *answer.take_tokens()]
+        job = Job(next(self._ids), request, answer, self._clock(), min(request.n_ctx, self.n_room), request.rope, tokens)
         self._jobs[job.id] = job
         self._scheduler.wait(job)
         return job.id
@@ -93,7 +93,7 @@ class Engine:
         job = self._jobs.get(job_id)
         if job is None:
             return []
-        job.draft.close_thought("asked")
+        job.answer.close_thought("asked")
         return self._continue(job)
 
     def preread(self, tokens: tuple[int, ...], rope: Rope) -> None:
@@ -155,7 +155,7 @@ class Engine:
 
     def _settle(self) -> list[JobEvent]:
         """Deal with those who wait, and to whom tokens were given meanwhile that were their last, or outgrew their context."""
-        settled = [job for job in self._scheduler.waiting if job.draft.ended or job.n_tokens >= job.n_ctx]
+        settled = [job for job in self._scheduler.waiting if job.answer.ended or job.n_tokens >= job.n_ctx]
         return [event for job in settled for event in self._continue(job)]
 
     def _schedule(self) -> Batch:
@@ -194,17 +194,17 @@ class Engine:
         if job.first_token_at is None:
             job.first_token_at = self._clock()
         try:
-            job.draft.draw(share.draws_at)
+            job.answer.draw(share.draws_at)
         except QwqError as error:
             return self._fail(job, error)
         return self._continue(job)
 
     def _continue(self, job: Job) -> list[JobEvent]:
         """Take over what the answer has grown by."""
-        job.tokens.extend(job.draft.take_tokens())
-        events: list[JobEvent] = [(job.id, event) for event in job.draft.take_events()]
-        if job.draft.ended:
-            return events + self._finish(job, job.draft.ended)
+        job.tokens.extend(job.answer.take_tokens())
+        events: list[JobEvent] = [(job.id, event) for event in job.answer.take_events()]
+        if job.answer.ended:
+            return events + self._finish(job, job.answer.ended)
         return events if job.n_tokens < job.n_ctx else [*events, self._outgrow(job)]
 
     def _outgrow(self, job: Job) -> JobEvent:
@@ -215,16 +215,16 @@ class Engine:
         return job.id, RopeSwitched("yarn")
 
     def _finish(self, job: Job, reason: FinishReason) -> list[JobEvent]:
-        job.draft.close()
-        rest: list[JobEvent] = [(job.id, event) for event in job.draft.take_events()]
+        job.answer.close()
+        rest: list[JobEvent] = [(job.id, event) for event in job.answer.take_events()]
         now = self._clock()
         admitted = job.admitted_at or now
         first = job.first_token_at or now
         timings = Timings(admitted - job.submitted_at, first - admitted, now - first)
-        usage = Usage(len(job.request.prompt), job.draft.n_written, job.draft.reasoning_tokens, job.n_cached)
+        usage = Usage(len(job.request.prompt), job.answer.n_written, job.answer.reasoning_tokens, job.n_cached)
         self._counters.note_end(reason, usage)
         self._drop(job)
-        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.draft.stop_text))]
+        return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.answer.stop_text))]
 
     def _fail(self, job: Job, error: Exception) -> list[JobEvent]:
         self._counters.failed += 1
@@ -235,5 +235,5 @@ class Engine:
         # What was thought is never sent again, and what was answered is sent without the thought before it.
         kept = min(job.n_read, len(job.request.prompt)) if job.request.opens_thinking else job.n_read
         self._scheduler.release(job, kept)
-        job.draft.free()
+        job.answer.free()
         del self._jobs[job.id]

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from qwq_local.backend import BatchToken, Rope
 from qwq_local.engine.cache import KvCache
-from qwq_local.engine.draft import Draft
+from qwq_local.engine.answer import Answer
 from qwq_local.engine.prefix import common_prefix
 from qwq_local.engine.request import Request
 
@@ -30,7 +30,7 @@ class Job:
 
     id: int
     request: Request
-    draft: Draft
+    answer: Answer
     submitted_at: float
     n_ctx: int
     rope: Rope

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwq_local.backend import BatchToken, Constraint, Rope
+from qwq_local.backend import BatchToken, Constraint, Rope, Sampler
 from qwq_local.llama._constraint import ConstraintCompiler
 from qwq_local.llama._context import ContextShape, LlamaContext
 from qwq_local.llama._interrupt import InterruptSwitch
@@ -40,6 +40,7 @@ class LlamaBackend:
             self._model.close()
             raise
         self._shape = shape
+        self._draft: LlamaBackend | None = None
 
     @property
     def n_ctx(self) -> int:
@@ -57,9 +58,19 @@ class LlamaBackend:
         return self._shape.n_batch
 
     @property
+    def n_outputs(self) -> int:
+        """Tokens of one decode that can want logits."""
+        return self._shape.n_outputs or self._shape.n_batch
+
+    @property
     def n_sequences(self) -> int:
         """Sequences that can live at once."""
         return self._shape.n_sequences
+
+    @property
+    def draft(self) -> LlamaBackend | None:
+        """A smaller model that guesses for this one."""
+        return self._draft
 
     @property
     def rope(self) -> Rope:
@@ -93,6 +104,12 @@ class LlamaBackend:
         """A sampler for one request. Raises ConstraintError, and SettingsError where `sampling` names an unknown token."""
         matcher = self._constraints.compile(constraint) if constraint else None
         return LlamaSampler(lambda: self._context.handle, self.vocabulary, sampling, seed, self.n_ctx, matcher)
+
+    def sampler_like(self, sampler: Sampler) -> LlamaSampler:
+        """One that draws here as another would draw from now on. Raises TypeError for a sampler that is not llama.cpp's."""
+        if not isinstance(sampler, LlamaSampler):
+            raise TypeError(f"{sampler!r} is no sampler of llama.cpp's")
+        return sampler.cloned_for(lambda: self._context.handle)
 
     def truncate(self, sequence: int, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` of a sequence."""

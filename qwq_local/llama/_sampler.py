@@ -48,6 +48,17 @@ class LlamaSampler:
         _refuse_unknown(sampling.logit_bias, self._n_vocab)
         self._chain: Any = new_chain(sampling, seed, vocabulary, n_ctx)
 
+    def cloned_for(self, context: Callable[[], Any]) -> LlamaSampler:
+        """One with the same chain, as it stands, for another context; it follows no constraint, and tells no probabilities."""
+        other = LlamaSampler.__new__(LlamaSampler)
+        other._context = context
+        other._n_vocab = self._n_vocab
+        other._n_logprobs = None
+        other._matcher = None
+        other._is_constrained = False
+        other._chain = library().llama_sampler_clone(self._chain)
+        return other
+
     def sample(self, batch_index: int) -> Draw:
         """Draw the next token, and remember it. Raises DecodeError where the constraint lets nothing come next."""
         if self._matcher and self._is_constrained:
@@ -63,7 +74,7 @@ class LlamaSampler:
         if self._matcher and self._is_constrained:
             self._matcher.take(token)
 
-    def constrain(self) -> None:
+    def begin_answer(self) -> None:
         """From here on the constraint holds, if there is one."""
         self._is_constrained = self._matcher is not None
 

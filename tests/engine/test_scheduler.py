@@ -8,7 +8,7 @@ import pytest
 
 from qwq_local.backend import Rope
 from qwq_local.engine.cache import KvCache
-from qwq_local.engine.draft import Draft
+from qwq_local.engine.answer import Answer
 from qwq_local.engine.request import Request
 from qwq_local.engine.scheduler import RESERVE_CELLS, WORTH_WAITING_FOR, Job, Scheduler
 from tests.fakes import FakeBackend
@@ -26,7 +26,7 @@ class Desk:
         self.jobs: list[Job] = []
 
     def hand_in(self, *tokens: int, rope: Rope = "native") -> Job:
-        job = Job(len(self.jobs), Request(tokens, 1000), Mock(Draft), 0.0, 1000, rope, list(tokens))
+        job = Job(len(self.jobs), Request(tokens, 1000), Mock(Answer), 0.0, 1000, rope, list(tokens))
         self.jobs.append(job)
         self.scheduler.wait(job)
         return job

@@ -77,7 +77,7 @@ def test_json_of_any_kind_is_an_object(writer: Writer) -> None:
 
 def test_after_a_whole_answer_only_end_tokens_can_come(backend: LlamaBackend) -> None:
     sampler = backend.new_sampler(Sampling(temperature=5, top_k=0, top_p=1), 1, Constraint("regex", "ab"))
-    sampler.constrain()
+    sampler.begin_answer()
     for token in backend.vocabulary.tokenize("ab"):
         sampler.accept(token)
     assert sampler._matcher is not None
@@ -92,7 +92,7 @@ def test_a_constraint_holds_only_once_the_answer_begins(backend: LlamaBackend) -
     free = backend.new_sampler(Sampling(seed=1), 1)
     assert [constrained.sample(0) for _ in range(20)] == [free.sample(0) for _ in range(20)]
     constrained.accept(backend.vocabulary.markers["</think>"])
-    constrained.constrain()
+    constrained.begin_answer()
     assert backend.vocabulary.piece(constrained.sample(0).token).startswith(b"q")
     for sampler in (constrained, free):
         sampler.close()
@@ -100,7 +100,7 @@ def test_a_constraint_holds_only_once_the_answer_begins(backend: LlamaBackend) -
 
 def test_what_is_put_into_a_constrained_answer_must_fit_it(backend: LlamaBackend) -> None:
     sampler = backend.new_sampler(Sampling(), 1, Constraint("regex", "q+"))
-    sampler.constrain()
+    sampler.begin_answer()
     sampler.accept(backend.vocabulary.tokenize("q")[0])
     with pytest.raises(DecodeError, match="does not allow the token"):
         sampler.accept(backend.vocabulary.tokenize("7")[0])

@@ -10,7 +10,7 @@ from qwq_local.engine.request import ClosingReason, Drawn, Event, FinishReason, 
 from qwq_local.engine.thinking import ThinkMarkers, Transcript
 
 
-class Draft:
+class Answer:
     """Draws the tokens of one request's answer with its sampler, and tells them as events.
 
     `ended` says why it is over, once it is; `n_written` counts its tokens, at most `limit`: those drawn, and those put there to close its
@@ -31,7 +31,7 @@ class Draft:
             is_raw=request.is_raw,
         )
         self._repetition = RepetitionDetector(self._request.n_ctx)
-        self._is_constrained = False
+        self._has_begun = False
         self._n_thought = 0
         self._events: list[Event] = []
         self._tokens: list[int] = []
@@ -81,7 +81,7 @@ class Draft:
         self._put(self._markers.closing if self.n_written else (self._markers.end, *self._markers.gap))
         self._events.append(ThoughtClosed(why))
         self._repetition = RepetitionDetector(self._request.n_ctx)
-        self._constrain()
+        self._begin_answer()
 
     def take_tokens(self) -> list[int]:
         """The tokens written since the last call."""
@@ -106,6 +106,8 @@ class Draft:
         is_thinking = self._transcript.is_thinking
         self._n_thought += was_thinking
         if was_thinking and not is_thinking:
+            if self._request.constraint is not None and not self._has_begun:
+                self._put(self._markers.gap)
             self._begin_answer()
         elif is_thinking and self._n_thought == self._request.think_tokens:
             self.close_thought("budget")
@@ -116,15 +118,9 @@ class Draft:
                 self.ended = "repetition"
 
     def _begin_answer(self) -> None:
-        if self._request.constraint is not None and not self._is_constrained:
-            if self._n_thought:
-                self._put(self._markers.gap)
-            self._constrain()
-
-    def _constrain(self) -> None:
-        if not self._is_constrained:
-            self._is_constrained = True
-            self._sampler.constrain()
+        if not self._has_begun:
+            self._has_begun = True
+            self._sampler.begin_answer()
 
     def _put(self, tokens: Iterable[int]) -> None:
         for token in tokens:
