@@ -143,6 +143,10 @@ class Backend(Protocol):
         """Read a batch. Raises DecodeError, or InterruptedDecodeError after `interrupt`."""
         ...
 
+    def wait(self) -> None:
+        """Wait until what was read last is really done: GPUs go on working after `decode`."""
+        ...
+
     def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> Sampler:
         """A sampler for one request. Raises ConstraintError where nothing can be made to fit the constraint."""
         ...

@@ -207,7 +207,7 @@ class QwQ:
         if visit.is_alone and end.rope == rope and self._expectation:
             usage = end.usage
             n_filled = usage.prompt_tokens + usage.completion_tokens // 2
-            self._expectation.learn(usage.completion_tokens, end.timings.decode_seconds, n_filled)
+            self._expectation.learn(end.timings.plain_steps, end.timings.plain_seconds, n_filled)
         if on_stop and end.reason == "stop":
             with suppress(RuntimeError):  # closed meanwhile
                 self._afterwards.submit(on_stop, end, found).add_done_callback(_log_failure)

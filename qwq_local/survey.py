@@ -37,10 +37,10 @@ class Expectation:
     kind: str
     predict: Callable[[int], float]
 
-    def learn(self, n_tokens: int, decode_seconds: float, n_filled: int) -> None:
-        """Keep what an answer teaches that wrote so many tokens alone, the first of them before `decode_seconds` began."""
-        if n_tokens >= LEAST_TOKENS and decode_seconds > 0:
-            self.keep((n_tokens - 1) / decode_seconds / self.predict(n_filled))
+    def learn(self, n_tokens: int, seconds: float, n_filled: int) -> None:
+        """Keep what an answer teaches that wrote so many tokens alone, one a step, in so many seconds."""
+        if n_tokens >= LEAST_TOKENS and seconds > 0:
+            self.keep(n_tokens / seconds / self.predict(n_filled))
 
     def keep(self, *ratios: float) -> bool:
         """Keep measured / predicted; False where the folder cannot be written."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
 from typing import Final
 
-from qwq_local.backend import BatchToken, Constraint, Draw, InterruptedDecodeError, Rope
+from qwq_local.backend import BatchToken, Constraint, Draw, InterruptedDecodeError, Rope, Sampler
 from qwq_local.settings import Sampling
 
 IM_START, IM_END, END_OF_TEXT, THINK, END_THINK = range(256, 261)
@@ -65,6 +65,10 @@ class FakeSampler:
             self._expected.append(token)
         return Draw(token)
 
+    def coming(self) -> Iterator[int]:
+        """What it will draw next."""
+        return iter(self._reply[self._n_drawn :])
+
     def accept(self, token: int) -> None:
         if self._expected is not None:
             self._expected.append(token)
@@ -76,6 +80,30 @@ class FakeSampler:
     def close(self) -> None:
         self.n_closed += 1
         self._backend.check(self.n_closed == 1, "a sampler is closed twice")
+
+
+class FakeGuesser:
+    """Draws from a draft model what the other sampler will draw next, except each `wrong_at`-th token, which is another."""
+
+    def __init__(self, backend: FakeBackend, other: FakeSampler) -> None:
+        self._backend = backend
+        self._coming = other.coming()
+        backend.n_guessers += 1
+
+    def sample(self, batch_index: int) -> Draw:
+        self._backend.take_logits(batch_index)
+        self._backend.n_guessed += 1
+        is_wrong = self._backend.wrong_at and self._backend.n_guessed % self._backend.wrong_at == 0
+        return Draw(THINK if is_wrong else next(self._coming, IM_END))
+
+    def accept(self, token: int) -> None:
+        raise AssertionError(f"guesses are drawn only, and {token} was put there")
+
+    def begin_answer(self) -> None:
+        raise AssertionError("guesses are drawn only")
+
+    def close(self) -> None:
+        self._backend.n_guessers -= 1
 
 
 class FakeBackend:
@@ -98,13 +126,16 @@ class FakeBackend:
         held: Collection[int] = (),
         is_deaf: bool = False,
         before_decode: Callable[[int], None] = lambda _: None,
+        draft: FakeBackend | None = None,
+        wrong_at: int = 0,
     ) -> None:
         self._replies = replies if isinstance(replies, Mapping | None) else dict(enumerate(replies))
         self.vocabulary = FakeVocabulary()
         self.n_ctx, self.n_batch, self.n_sequences = n_ctx, n_batch, n_sequences
         self.n_cells = n_ctx * n_sequences if n_cells is None else n_cells
         self.n_outputs = n_batch
-        self.draft = None
+        self.draft: FakeBackend | None = draft
+        self.wrong_at, self.n_guessers, self.n_guessed = wrong_at, 0, 0
         self.rope: Rope = "native"
         self._faults, self._held, self._is_deaf, self._before_decode = faults, held, is_deaf, before_decode
         self.sequences: list[list[int]] = [[] for _ in range(n_sequences)]
@@ -118,7 +149,8 @@ class FakeBackend:
         self.n_switches = self.closed = 0
         self.violations: list[str] = []
         self.is_held, self.interrupted = threading.Event(), threading.Event()
-        self._logits: dict[int, int] = {}
+        self._logits: dict[int, tuple[int, int]] = {}
+        self._due: set[int] = set()
         self._threads: set[int] = set()
         self._wake = threading.Condition()
         self._is_released = False
@@ -141,7 +173,7 @@ class FakeBackend:
 
     def decode(self, batch: Sequence[BatchToken]) -> None:
         self.batches.append(tuple(batch))
-        self.check(not self._logits, "logits were wanted and never drawn from")
+        self.check(not self._due & self._logits.keys(), "logits were wanted and never drawn from")
         self._check_batch(batch)
         try:
             self._meet_fate(len(self.batches))
@@ -149,7 +181,10 @@ class FakeBackend:
             self._read(batch[: len(batch) // 2])
             raise
         self._read(batch)
-        self._logits = {i: entry.sequence for i, entry in enumerate(batch) if entry.wants_logits}
+        self._logits = {i: (entry.sequence, entry.position + 1) for i, entry in enumerate(batch) if entry.wants_logits}
+        self.check(len(self._logits) <= self.n_outputs, f"{len(self._logits)} logits, where {self.n_outputs} go")
+        # Behind the first of a sequence stand guesses, which may prove wrong.
+        self._due = {min(i for i, (other, _) in self._logits.items() if other == sequence) for sequence, _ in self._logits.values()}
 
     def _meet_fate(self, number: int) -> None:
         if number in self._held:
@@ -165,15 +200,23 @@ class FakeBackend:
         return fake_reply(prompt, seed) if self._replies is None else self._replies[seed]
 
     def take_logits(self, batch_index: int) -> list[int]:
-        """The whole sequence that the logits at this index of the last batch belong to; each is drawn from once."""
+        """The sequence up to where the logits at this index of the last batch stand; each is drawn from once."""
         self.check(batch_index in self._logits, f"no logits were wanted at index {batch_index}, or they were drawn from already")
-        return list(self.sequences[self._logits.pop(batch_index)])
+        sequence, n_tokens = self._logits.pop(batch_index)
+        return self.sequences[sequence][:n_tokens]
+
+    def wait(self) -> None:
+        self.check(bool(self._logits), "nobody draws from what is waited for")
 
     def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> FakeSampler:  # noqa: ARG002 - the script does not depend on them
         self.check(self._replies is None or seed in self._replies, f"there is no reply for the seed {seed}")
         self.samplers.append(FakeSampler(self, seed))
         self.seeds.append(seed)
         return self.samplers[-1]
+
+    def sampler_like(self, sampler: Sampler) -> Sampler:
+        assert isinstance(sampler, FakeSampler), "it is one of a fake's"
+        return FakeGuesser(self, sampler)
 
     def truncate(self, sequence: int, n_tokens: int) -> None:
         self.check(0 <= sequence < self.n_sequences and n_tokens >= 0, f"there is no sequence {sequence} of {n_tokens} tokens")
@@ -232,6 +275,7 @@ class FakeBackend:
         """Fail unless everything was right so far, and nothing is held by anyone."""
         assert self.violations == []
         assert all(sampler.n_closed == 1 for sampler in self.samplers), "a sampler was not closed"
+        assert self.n_guessers == 0, "a sampler of guesses was not closed"
 
     def _check_batch(self, batch: Sequence[BatchToken]) -> None:
         self.check(1 <= len(batch) <= self.n_batch, f"a batch of {len(batch)} tokens, where {self.n_batch} go")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qwq_local.backend import Sampler, Vocabulary
+from qwq_local.backend import Backend, Sampler, Vocabulary
 from qwq_local.engine.repetition import RepetitionDetector
 from qwq_local.engine.request import ClosingReason, Drawn, Event, FinishReason, Request, ThoughtClosed
 from qwq_local.engine.thinking import ThinkMarkers, Transcript
@@ -48,6 +48,11 @@ class Answer:
         return self._transcript.reasoning_tokens
 
     @property
+    def n_left(self) -> int:
+        """Tokens that it may still have."""
+        return self._limit - self.n_written
+
+    @property
     def stop_text(self) -> str:
         """The stop string that ended it, or nothing."""
         return self._transcript.stop_text
@@ -65,6 +70,10 @@ class Answer:
         self._write(draw.token)
         if self.ended is None:
             self._direct(was_thinking=was_thinking, repeats=self._repetition.push(draw.token))
+
+    def sampler_for(self, draft: Backend) -> Sampler:
+        """A sampler that draws from a draft model as this answer's own would here."""
+        return draft.sampler_like(self._sampler)
 
     def _end_at_token(self) -> None:
         """An end token; in the thought of an answer that must have a certain form, it only ends the thought."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from itertools import chain, count, islice
 
 from qwq_local.backend import Backend, BatchToken, InterruptedDecodeError, Rope
-from qwq_local.engine.prefix import LONG, TILE, SavedPrefix, common_prefix, n_spared
+from qwq_local.engine.prefix import LONG, TILE, SavedPrefix, n_spared
 from qwq_local.engine.spill import LEAST_SPILLED, Spill
 from qwq_local.errors import DecodeError
+from qwq_local.speculation.alike import common_prefix
 
 
 @dataclass
@@ -88,6 +89,12 @@ class KvCache:
             held = self._live[entry.sequence]
             assert entry.position == len(held.tokens), f"position {entry.position} behind {len(held.tokens)} tokens"
             self._append(held, [entry.token])
+
+    def trim(self, sequence: int, n_tokens: int) -> None:
+        """Forget all but the first tokens of a live sequence."""
+        held = self._live[sequence]
+        if n_tokens < len(held.tokens):
+            self._cut(sequence, held, n_tokens)
 
     def retire(self, sequence: int, n_tokens: int | None = None) -> None:
         """A live sequence becomes idle, with its first `n_tokens`; one whose tokens stand elsewhere too is dropped."""

@@ -10,15 +10,17 @@ from itertools import count
 
 from qwq_local.backend import Backend, InterruptedDecodeError, Rope
 from qwq_local.engine.ahead import ReadAhead
-from qwq_local.engine.cache import KvCache
 from qwq_local.engine.answer import Answer
+from qwq_local.engine.cache import KvCache
 from qwq_local.engine.pace import Pace
 from qwq_local.engine.request import Event, Failed, Finished, FinishReason, Request, RopeSwitched, Timings, Usage
-from qwq_local.engine.scheduler import Batch, Job, Scheduler, Share
+from qwq_local.engine.scheduler import Batch, Job, Scheduler, Share, guess_nothing
 from qwq_local.engine.shelf import PrefixShelf
 from qwq_local.engine.snapshot import Counters, Snapshot
 from qwq_local.engine.thinking import ThinkMarkers
 from qwq_local.errors import DecodeError, QwqError
+from qwq_local.speculation import Speculator
+from qwq_local.speculation.alike import common_prefix
 
 JobEvent = tuple[int, Event]
 
@@ -29,13 +31,14 @@ class EngineSettings:
 
     `n_parallel` requests run at once (by default as many as the backend has sequences); `spill_bytes` of host memory keep the prefixes that
     had to leave the KV cache; prompts are read in pieces of about `step_seconds` while somebody writes. `shelf` keeps prefixes from one
-    engine's life to the next.
+    engine's life to the next. `speculates`: what comes next is guessed, and read along where that is faster.
     """
 
     n_parallel: int | None = None
     spill_bytes: int = 2**30
     step_seconds: float = 0.5
     shelf: PrefixShelf | None = None
+    speculates: bool = True
 
 
 DEFAULTS = EngineSettings()
@@ -56,6 +59,7 @@ class Engine:
         self._think = ThinkMarkers.of(backend.vocabulary)
         self._counters = Counters()
         self._shelf = settings.shelf
+        self._speculator = Speculator(backend.draft, backend.n_outputs, clock) if settings.speculates else None
         self._unshelve(settings.spill_bytes)
 
     @property
@@ -140,6 +144,8 @@ class Engine:
             reasoning_tokens=counters.reasoning_tokens,
             cached_prompt_tokens=counters.cached_prompt_tokens,
             reused_tokens=self._cache.n_reused_tokens,
+            drafted_tokens=self._speculator.n_drafted if self._speculator else 0,
+            accepted_tokens=self._speculator.n_accepted if self._speculator else 0,
             set_aside=self._scheduler.n_set_aside,
             decode_tokens_per_second=counters.decode_tokens_per_second,
             prefill_tokens_per_second=counters.prefill_tokens_per_second,
@@ -166,7 +172,8 @@ class Engine:
         for job in self._scheduler.admit(self._backend.rope):
             if job.admitted_at is None:
                 job.admitted_at, job.n_cached = self._clock(), min(job.n_read, len(job.request.prompt))
-        return self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill)
+        guess = self._speculator.guess if self._speculator else guess_nothing
+        return self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill, guess, self._backend.n_outputs)
 
     def _read(self, batch: Batch) -> list[JobEvent]:
         """Read a batch, and draw for those whose tokens are read."""
@@ -177,27 +184,55 @@ class Engine:
             return []
         except DecodeError as error:
             return [event for share in batch.shares for event in self._fail(share.job, error)]
-        self._note(batch, self._clock() - started_at)
-        return [event for share in batch.shares for event in self._advance(share)]
+        writing = [share.job for share in batch.shares if share.draws_at is not None]
+        if writing:
+            self._backend.wait()
+        seconds = self._clock() - started_at
+        self._note(batch, seconds)
+        n_before = sum(job.answer.n_written for job in writing)
+        events = [event for share in batch.shares for event in self._advance(share)]
+        if not batch.reads_prompts:
+            self._counters.note_written(sum(job.answer.n_written for job in writing) - n_before, seconds)
+        return events
 
     def _note(self, batch: Batch, seconds: float) -> None:
         n_tokens = len(batch.tokens)
         self._pace.note(n_tokens, seconds)
-        self._counters.note_batch(n_tokens, sum(share.draws_at is not None for share in batch.shares), seconds)
+        if batch.reads_prompts:
+            self._counters.note_prompts(n_tokens, seconds)
+        if self._speculator:
+            self._speculator.note_step(n_tokens, seconds, reads_prompts=batch.reads_prompts)
         for share in batch.shares:
             share.job.n_read += share.n_tokens
 
     def _advance(self, share: Share) -> list[JobEvent]:
-        job = share.job
+        """Draw after a job's own tokens, and after its guesses as long as they prove right; the others are taken back."""
+        job, n_own = share.job, share.job.n_tokens
         if share.draws_at is None:
             return []
         if job.first_token_at is None:
             job.first_token_at = self._clock()
+        grown: list[int] = []
         try:
-            job.answer.draw(share.draws_at)
+            while True:
+                job.answer.draw(share.draws_at + len(grown))
+                job.tokens.extend(job.answer.take_tokens())
+                grown = job.tokens[n_own:]
+                if job.answer.ended or grown != share.guesses[: len(grown)]:
+                    break
         except QwqError as error:
             return self._fail(job, error)
+        self._settle_guesses(share, common_prefix(grown, share.guesses))
         return self._continue(job)
+
+    def _settle_guesses(self, share: Share, n_right: int) -> None:
+        job, n_guesses = share.job, len(share.guesses)
+        if self._speculator and n_guesses:
+            self._speculator.note_guesses(job, n_guesses, n_right)
+            assert job.sequence is not None, "it runs"
+            self._cache.trim(job.sequence, job.n_read + n_right)
+            job.n_read += n_right
+        job.note_draw(self._clock(), n_guesses, n_right)
 
     def _continue(self, job: Job) -> list[JobEvent]:
         """Take over what the answer has grown by."""
@@ -220,8 +255,9 @@ class Engine:
         now = self._clock()
         admitted = job.admitted_at or now
         first = job.first_token_at or now
-        timings = Timings(admitted - job.submitted_at, first - admitted, now - first)
-        usage = Usage(len(job.request.prompt), job.answer.n_written, job.answer.reasoning_tokens, job.n_cached)
+        timings = Timings(admitted - job.submitted_at, first - admitted, now - first, job.plain_steps, job.plain_seconds)
+        n_written, n_thought = job.answer.n_written, job.answer.reasoning_tokens
+        usage = Usage(len(job.request.prompt), n_written, n_thought, job.n_cached, job.n_drafted, job.n_accepted)
         self._counters.note_end(reason, usage)
         self._drop(job)
         return [*rest, (job.id, Finished(reason, usage, timings, job.rope, job.request.seed, job.answer.stop_text))]
@@ -235,5 +271,7 @@ class Engine:
         # What was thought is never sent again, and what was answered is sent without the thought before it.
         kept = min(job.n_read, len(job.request.prompt)) if job.request.opens_thinking else job.n_read
         self._scheduler.release(job, kept)
+        if self._speculator:
+            self._speculator.end(job)
         job.answer.free()
         del self._jobs[job.id]

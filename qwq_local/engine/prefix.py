@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from qwq_local.backend import Rope
+from qwq_local.speculation.alike import common_prefix
 
-COMPARED_AT_ONCE: Final = 256
 TILE, FEW, LONG = 64, 8, 1024
 """llama.cpp's flash attention on the CPU takes 64 tokens at a time; from FEW to there it takes them one by one, six times slower
 (ggml_compute_forward_flash_attn_ext, ggml/src/ggml-cpu/ops.cpp). Behind a LONG prefix it pays to read some of that again."""
@@ -21,16 +20,6 @@ class SavedPrefix:
     rope: Rope
     tokens: tuple[int, ...]
     state: bytes
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    shorter = min(len(a), len(b))
-    for start in range(0, shorter, COMPARED_AT_ONCE):
-        end = min(start + COMPARED_AT_ONCE, shorter)
-        if list(a[start:end]) != list(b[start:end]):
-            return next(i for i in range(start, end) if a[i] != b[i])
-    return shorter
 
 
 def n_spared(held: Sequence[int], prompt: Sequence[int]) -> int:

@@ -55,13 +55,16 @@ class Request:
 class Usage:
     """Counts of tokens; reasoning tokens are among the completion tokens, and the end token counts.
 
-    `cached_tokens` are those of the prompt that stood in the KV cache already.
+    `cached_tokens` are those of the prompt that stood in the KV cache already; `drafted_tokens` were guessed while the completion was
+    written, and `accepted_tokens` of them, which are a part of it, were right.
     """
 
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
     cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -71,11 +74,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time went, in seconds since the request was handed in."""
+    """Where the time went, in seconds since the request was handed in.
+
+    Of the decoding, `plain_seconds` went to `plain_steps` that read no guesses, and so wrote one token each: they tell the machine's speed.
+    """
 
     queued_seconds: float
     prefill_seconds: float
     decode_seconds: float
+    plain_steps: int = 0
+    plain_seconds: float = 0.0
 
     @property
     def first_token_seconds(self) -> float:

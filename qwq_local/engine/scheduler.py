@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from qwq_local.backend import BatchToken, Rope
-from qwq_local.engine.cache import KvCache
+from qwq_local.backend import Backend, BatchToken, Rope, Sampler
 from qwq_local.engine.answer import Answer
-from qwq_local.engine.prefix import common_prefix
+from qwq_local.engine.cache import KvCache
 from qwq_local.engine.request import Request
+from qwq_local.speculation.alike import common_prefix
 
 RESERVE_CELLS: Final = 16
 """Left free for each job that runs when another is admitted, so that it is not set aside at once."""
@@ -25,7 +25,8 @@ class Job:
 
     `tokens` are the prompt and what was written after it; a job draws when all are read. While it runs, `sequence` of the KV cache holds
     the first `n_read` of them, and 0 <= n_read < n_tokens < n_ctx: there is a token to read, and room for the one drawn then. `n_cached`
-    of the prompt were there when it began. Times are readings of the engine's clock, in seconds.
+    of the prompt were there when it began. Times are readings of the engine's clock, in seconds. `n_drafted` guesses were read for it, of
+    which `n_accepted` were right; the steps without any are counted in `plain_steps`.
     """
 
     id: int
@@ -41,6 +42,11 @@ class Job:
     served_in: int = 0
     admitted_at: float | None = None
     first_token_at: float | None = None
+    drawn_at: float | None = None
+    plain_steps: int = 0
+    plain_seconds: float = 0.0
+    n_drafted: int = 0
+    n_accepted: int = 0
 
     @property
     def n_tokens(self) -> int:
@@ -52,21 +58,53 @@ class Job:
         """Tokens that are not in the KV cache yet."""
         return self.n_tokens - self.n_read
 
+    def note_draw(self, now: float, n_guesses: int, n_right: int) -> None:
+        """A step has ended in which tokens were drawn for it."""
+        self.n_drafted += n_guesses
+        self.n_accepted += n_right
+        if self.drawn_at is not None and not n_guesses:
+            self.plain_steps += 1
+            self.plain_seconds += now - self.drawn_at
+        self.drawn_at = now
+
+    @property
+    def n_guessable(self) -> int:
+        """Guesses that could be of use, for one token is drawn after the last of them."""
+        return max(0, min(self.answer.n_left, self.n_ctx - self.n_tokens) - 1)
+
+    def sampler_for(self, draft: Backend) -> Sampler:
+        """A sampler that draws from a draft model as the answer's own would."""
+        return self.answer.sampler_for(draft)
+
 
 @dataclass(frozen=True)
 class Share:
-    """One job's part of a batch: it read `n_tokens`; `draws_at` is the batch index to draw after, None in mid-prompt."""
+    """One job's part of a batch: it read `n_tokens` of its own, and after them `guesses`.
+
+    `draws_at` is the batch index to draw after, None in mid-prompt; those of the guesses follow it.
+    """
 
     job: Job
     n_tokens: int
     draws_at: int | None
+    guesses: list[int] = field(default_factory=list)
 
 
 class Batch(NamedTuple):
-    """What is read at once: the tokens of all, and whose they are."""
+    """What is read at once: the tokens of all, and whose they are. `reads_prompts`: some of them more than the next token of an answer."""
 
     tokens: list[BatchToken]
     shares: list[Share]
+    reads_prompts: bool
+
+
+Guess = Callable[[Sequence[Job], int], Mapping[int, list[int]]]
+"""Guesses what jobs will write next, for so many tokens of room: by their ids."""
+
+
+def guess_nothing(_: Sequence[Job], __: int) -> Mapping[int, list[int]]:
+    """A `Guess` without guesses."""
+    return {}
 
 
 class Scheduler:
@@ -108,27 +146,36 @@ class Scheduler:
             admitted.append(job)
         return admitted
 
-    def next_batch(self, n_batch: int, n_prefill: int) -> Batch:
+    def next_batch(self, n_batch: int, n_prefill: int, guess: Guess = guess_nothing, n_outputs: int = 0) -> Batch:
         """What those who run read next: at most `n_batch` tokens.
 
-        Where somebody writes, at most `n_prefill` tokens of prompts are read beside.
+        Where somebody writes, at most `n_prefill` tokens of prompts are read beside. Where all do, guesses are read with their tokens, as
+        far as there are free cells, and up to `n_outputs` tokens that are drawn after.
         """
         self._make_room()
         self._n_batches += 1
         order = sorted(self.running.values(), key=lambda job: (job.served_in, job.id))[:n_batch]
         grants = {job.id: 1 for job in order}
-        self._grant_more([job for job in order if job.n_unread > 1], grants, n_batch, n_prefill)
-        batch = Batch([], [])
+        readers = [job for job in order if job.n_unread > 1]
+        self._grant_more(readers, grants, n_batch, n_prefill)
+        room = min(n_batch, n_outputs, self._cache.n_free) - len(order)
+        guesses = {} if readers or room <= 0 else guess(order, room)
+        batch = Batch([], [], bool(readers))
         for job in order:
-            assert job.sequence is not None, "it runs"
-            assert 0 <= job.n_read < job.n_tokens < job.n_ctx, f"{job.n_read} of {job.n_tokens} tokens are read, where {job.n_ctx} go"
-            end = job.n_read + grants[job.id]
-            batch.tokens.extend(
-                BatchToken(job.tokens[i], i, job.sequence, wants_logits=i == job.n_tokens - 1) for i in range(job.n_read, end)
-            )
-            batch.shares.append(Share(job, grants[job.id], len(batch.tokens) - 1 if end == job.n_tokens else None))
-            job.served_in = self._n_batches
+            self._append(batch, job, grants[job.id], guesses.get(job.id, []))
         return batch
+
+    def _append(self, batch: Batch, job: Job, n_tokens: int, guesses: list[int]) -> None:
+        assert job.sequence is not None, "it runs"
+        assert 0 <= job.n_read < job.n_tokens < job.n_ctx, f"{job.n_read} of {job.n_tokens} tokens are read, where {job.n_ctx} go"
+        end = job.n_read + n_tokens
+        read = [*job.tokens[job.n_read : end], *guesses]
+        batch.tokens.extend(
+            BatchToken(token, i, job.sequence, wants_logits=i >= job.n_tokens - 1) for i, token in enumerate(read, start=job.n_read)
+        )
+        draws_at = len(batch.tokens) - 1 - len(guesses) if end == job.n_tokens else None
+        batch.shares.append(Share(job, n_tokens, draws_at, guesses))
+        job.served_in = self._n_batches
 
     def set_aside(self, job: Job) -> None:
         """Let a running job wait; what it has read becomes idle, and is found again if its cells are not needed."""

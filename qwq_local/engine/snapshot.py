@@ -19,7 +19,8 @@ class Snapshot:
     """One moment, and the sums since the start.
 
     Speeds are tokens a second over the last steps: `decode` of all requests together, `prefill` where prompts were read. `finished` counts
-    requests by their finish reason. `reused_tokens` are those that did not have to be read, since the KV cache held them.
+    requests by their finish reason. `reused_tokens` are those that did not have to be read, since the KV cache held them; `drafted_tokens`
+    were guessed and read with the token before them, `accepted_tokens` of them were right.
     """
 
     running: int
@@ -35,6 +36,8 @@ class Snapshot:
     reasoning_tokens: int
     cached_prompt_tokens: int
     reused_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
     set_aside: int
     decode_tokens_per_second: float
     prefill_tokens_per_second: float
@@ -60,12 +63,13 @@ class Counters:
         """Over the last steps in which prompts were read."""
         return _rate(self._prefilled)
 
-    def note_batch(self, n_tokens: int, n_drawn: int, seconds: float) -> None:
-        """A batch was read in so many seconds; after `n_drawn` of its tokens one was drawn."""
-        if n_tokens > 2 * n_drawn:
-            self._prefilled.append((n_tokens, seconds))
-        else:
-            self._decoded.append((n_drawn, seconds))
+    def note_prompts(self, n_tokens: int, seconds: float) -> None:
+        """So many tokens, most of them of prompts, were read in so many seconds."""
+        self._prefilled.append((n_tokens, seconds))
+
+    def note_written(self, n_tokens: int, seconds: float) -> None:
+        """So many tokens were written in a step of so many seconds."""
+        self._decoded.append((n_tokens, seconds))
 
     def note_end(self, reason: FinishReason, usage: Usage) -> None:
         """A request has ended."""

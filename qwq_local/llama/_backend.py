@@ -10,7 +10,7 @@ from qwq_local.llama._constraint import ConstraintCompiler
 from qwq_local.llama._context import ContextShape, LlamaContext
 from qwq_local.llama._interrupt import InterruptSwitch
 from qwq_local.llama._model import LlamaModel, LoadListener
-from qwq_local.llama._sampler import LlamaSampler
+from qwq_local.llama._sampler import Guesser, LlamaSampler
 from qwq_local.llama._vocabulary import LlamaVocabulary
 from qwq_local.settings import Sampling
 
@@ -105,7 +105,7 @@ class LlamaBackend:
         matcher = self._constraints.compile(constraint) if constraint else None
         return LlamaSampler(lambda: self._context.handle, self.vocabulary, sampling, seed, self.n_ctx, matcher)
 
-    def sampler_like(self, sampler: Sampler) -> LlamaSampler:
+    def sampler_like(self, sampler: Sampler) -> Guesser:
         """One that draws here as another would draw from now on. Raises TypeError for a sampler that is not llama.cpp's."""
         if not isinstance(sampler, LlamaSampler):
             raise TypeError(f"{sampler!r} is no sampler of llama.cpp's")

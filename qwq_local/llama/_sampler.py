@@ -48,16 +48,9 @@ class LlamaSampler:
         _refuse_unknown(sampling.logit_bias, self._n_vocab)
         self._chain: Any = new_chain(sampling, seed, vocabulary, n_ctx)
 
-    def cloned_for(self, context: Callable[[], Any]) -> LlamaSampler:
-        """One with the same chain, as it stands, for another context; it follows no constraint, and tells no probabilities."""
-        other = LlamaSampler.__new__(LlamaSampler)
-        other._context = context
-        other._n_vocab = self._n_vocab
-        other._n_logprobs = None
-        other._matcher = None
-        other._is_constrained = False
-        other._chain = library().llama_sampler_clone(self._chain)
-        return other
+    def cloned_for(self, context: Callable[[], Any]) -> Guesser:
+        """A copy of the chain as it stands, which draws from another context."""
+        return Guesser(context, library().llama_sampler_clone(self._chain))
 
     def sample(self, batch_index: int) -> Draw:
         """Draw the next token, and remember it. Raises DecodeError where the constraint lets nothing come next."""
@@ -108,6 +101,31 @@ class LlamaSampler:
             token = int(array.data[array.selected].id)
         self.accept(token)
         return token
+
+
+class Guesser:
+    """Implements `qwq_local.backend.Sampler` for guesses: it owns a chain, follows no constraint, and tells no probabilities."""
+
+    def __init__(self, context: Callable[[], Any], chain: Any) -> None:  # noqa: ANN401 - an opaque pointer
+        self._context = context
+        self._chain = chain
+
+    def sample(self, batch_index: int) -> Draw:
+        """Draw the next token, and remember it."""
+        return Draw(int(library().llama_sampler_sample(self._chain, self._context(), batch_index)))
+
+    def accept(self, token: int) -> None:
+        """Remember a token that was put there."""
+        library().llama_sampler_accept(self._chain, token)
+
+    def begin_answer(self) -> None:
+        """Nothing changes: there is no constraint."""
+
+    def close(self) -> None:
+        """Free the chain and its links."""
+        if self._chain:
+            library().llama_sampler_free(self._chain)
+            self._chain = None
 
 
 def with_logprobs(token: int, logits: Logits, n_top: int) -> Draw:

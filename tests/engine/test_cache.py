@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from qwq_local.backend import BatchToken, Rope
 from qwq_local.engine.cache import KvCache
-from qwq_local.engine.prefix import SavedPrefix, common_prefix
+from qwq_local.engine.prefix import SavedPrefix
 from qwq_local.engine.shelf import PrefixShelf, _content
 from qwq_local.errors import DecodeError
+from qwq_local.speculation.alike import common_prefix
 from tests.fakes import FakeBackend
 
 N_CELLS = 120

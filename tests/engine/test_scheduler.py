@@ -7,8 +7,8 @@ from unittest.mock import Mock
 import pytest
 
 from qwq_local.backend import Rope
-from qwq_local.engine.cache import KvCache
 from qwq_local.engine.answer import Answer
+from qwq_local.engine.cache import KvCache
 from qwq_local.engine.request import Request
 from qwq_local.engine.scheduler import RESERVE_CELLS, WORTH_WAITING_FOR, Job, Scheduler
 from tests.fakes import FakeBackend
@@ -36,7 +36,7 @@ class Desk:
 
     def read(self, n_batch: int = N_BATCH, n_prefill: int = N_BATCH) -> dict[int, int]:
         """How many tokens each job read; whoever has read all writes a token, as the engine has it draw."""
-        tokens, shares = self.scheduler.next_batch(n_batch, n_prefill)
+        tokens, shares, _ = self.scheduler.next_batch(n_batch, n_prefill)
         self.cache.decode(tokens)
         for share in shares:
             share.job.n_read += share.n_tokens

@@ -1,0 +1,59 @@
+"""How long it takes to read so many tokens at once, learned from every step (pure)."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+GAIN: Final = 0.1
+"""How much of what surprises at one step is believed."""
+MOST_SURPRISE: Final = math.log(2)
+"""A step that took longer than this, as a logarithm, tells of the machine's other work."""
+FORGOTTEN_AFTER: Final = 2048
+"""Steps after which a width that was not seen meanwhile is worth another try."""
+
+
+class StepCost:
+    """The seconds that a batch of 1 to `most` tokens takes.
+
+    The logarithm of each is a sum: what all widths have in common, which drifts as texts grow and machines heat, and what is the width's
+    own. A width that was not seen is thought to be cheap, at `token_seconds` for each token beyond the next smaller one that was (what a
+    token of a prompt takes is the least), so that it is tried once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._common = 0.0
+        self._own: dict[int, float] = {}
+        self._seen_at: dict[int, int] = {}
+        self._most = most
+        self._n_steps = 0
+        self.token_seconds = 0.0
+
+    def note(self, width: int, seconds: float) -> None:
+        """A step of so many tokens took so long."""
+        if not 0 < width <= self._most or seconds <= 0:
+            return
+        self._n_steps += 1
+        found = math.log(seconds) - self._common
+        if not self._is_known(width):
+            self._own[width] = found
+        else:
+            surprise = max(-MOST_SURPRISE, min(MOST_SURPRISE, found - self._own[width]))
+            self._common += GAIN * surprise
+            self._own[width] += GAIN * surprise
+        self._seen_at[width] = self._n_steps
+
+    def seconds(self, width: int) -> float:
+        """What a step of so many tokens will take; 0.0 where nothing is known."""
+        if self._is_known(width):
+            return self._known(width)
+        below = next((n for n in range(width - 1, 0, -1) if self._is_known(n)), 0)
+        cheap = (self._known(below) if below else 0.0) + (width - below) * self.token_seconds
+        above = next((n for n in range(width + 1, self._most + 1) if self._is_known(n)), 0)
+        return min(cheap, self._known(above)) if above else cheap
+
+    def _is_known(self, width: int) -> bool:
+        return width in self._own and self._n_steps - self._seen_at[width] < FORGOTTEN_AFTER
+
+    def _known(self, width: int) -> float:
+        return math.exp(self._common + self._own[width])
