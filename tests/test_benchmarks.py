@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import benchmarks, main
+from benchmarks.deep_nano import greedy_answers, problems_of, write_deep_nano
 
 
 def test_every_benchmark_is_listed_with_what_it_measures_and_needs() -> None:
@@ -43,3 +44,13 @@ def test_a_benchmark_s_figures_and_its_end_are_kept(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "plan.json").read_text("utf-8"))["rows"]) > 10
     (row,) = json.loads((tmp_path / "summary.json").read_text("utf-8"))["rows"]
     assert (row["name"], row["exit status"]) == ("plan", 0)
+
+
+@pytest.mark.slow
+def test_nano_made_larger_answers_as_nano_does(tmp_path: Path) -> None:
+    path = tmp_path / "deep.gguf"
+    shape = write_deep_nano(path, target_bytes=20e6, width=512)
+    assert (shape.n_layers, shape.n_embd, shape.n_ff) == (6, 512, 2048)
+    assert abs(path.stat().st_size - 20e6) < 2e6
+    problems = problems_of(50)
+    assert greedy_answers(str(path), problems)[0] == greedy_answers("demo", problems)[0]
