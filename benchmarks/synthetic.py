@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,8 @@ from qwq_local.quants import F32, TensorType, choose_types, find_quantization, t
 from tests.ghosts import QWEN_0_5B, QWEN_1_5B, shape_metadata
 
 SAMPLE_ROWS = 32
-SHAPES: Final = {"0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
+TINY: Final = replace(QWEN_0_5B, name="tiny", n_layers=2, n_embd=64, n_ff=256, n_heads=1, n_kv_heads=1)
+SHAPES: Final = {"tiny": TINY, "0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
 
 
 def metadata(shape: ModelShape) -> list[KeyValue]:
