@@ -16,7 +16,7 @@ from qwq_local.backend import Backend, InterruptedDecodeError
 from qwq_local.errors import DecodeError
 from qwq_local.speculation.acceptance import Acceptance
 from qwq_local.speculation.cost import StepCost
-from qwq_local.speculation.draft_model import NEAR, DraftModel
+from qwq_local.speculation.draft_model import DraftModel
 from qwq_local.speculation.guesses import MODEL_PRIOR, NGRAM_PRIOR, TextGuesses
 from qwq_local.speculation.ngrams import NgramIndex
 from qwq_local.speculation.widths import Offer, best_rate, choose
@@ -108,7 +108,7 @@ class Speculator:
     def _is_near(self, writer: Writer) -> bool:
         """Whether the draft model has read nearly all of a text; else it reads a piece of it."""
         assert self._model is not None, "there is one to ask"
-        if self._model.lag(writer) <= NEAR:
+        if self._model.is_near(writer):
             return True
         self._with_model(lambda model: model.catch_up(writer))
         return False
