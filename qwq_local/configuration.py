@@ -60,6 +60,7 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     "top_k": _sampling("top_k", int),
     "min_p": _sampling("min_p", float),
     "presence_penalty": _sampling("presence_penalty", float),
+    "hesitation_penalty": _sampling("hesitation_penalty", float),
     "seed": _sampling("seed", int),
     "max_tokens": _answering("max_tokens", int),
     "think_tokens": _answering("think_tokens", int),

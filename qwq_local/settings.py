@@ -78,6 +78,7 @@ SAMPLING_RANGES: Final[dict[str, tuple[float, float, str]]] = {
     "mirostat": (0, 2, "0 switches it off; 1 and 2 are its two versions."),
     "mirostat_tau": (0, 100, "5 is usual."),
     "mirostat_eta": (0, 1, "0.1 is usual."),
+    "hesitation_penalty": (0, 100, "0 switches it off; 0.5 to 4 is what its authors tried."),
     "n_logprobs": (0, 20, "It counts the likeliest tokens to tell of at each place; leave it out for none."),
 }
 """The lowest and the highest value of each number in Sampling, and a hint."""
@@ -93,11 +94,13 @@ MAX_BREAKER_BYTES: Final = 40
 class Sampling:
     """How the next token is drawn; by default only top_k, top_p and temperature do anything.
 
-    The order is llama.cpp's, and QwQ's: logit_bias, the penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature.
-    `mirostat` 1 or 2 replaces all between dry and temperature, and temperature 0 all after dry. `logit_bias` pairs token ids with what is
-    added to their logits, and penalties and dry look back `…_last_n` tokens of the answer. `n_logprobs` counts the likeliest tokens to be
-    told of with each drawn one; 0 asks for that one's probability alone, None for nothing. What each sampler does: llama.cpp's
-    include/llama.h, which llama-cpp-python installs beside its libraries.
+    The order is llama.cpp's, and QwQ's: hesitation_penalty, logit_bias, the penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p,
+    xtc, temperature. `mirostat` 1 or 2 replaces all between dry and temperature, and temperature 0 all after dry. `hesitation_penalty` is
+    subtracted from the logits of tokens such as "wait" and "alternatively" (`hesitation.py` has the words) while the request thinks;
+    without a thought it does nothing. `logit_bias` pairs token ids with what is added to their logits, and penalties and dry look back
+    `…_last_n` tokens of the answer. `n_logprobs` counts the likeliest tokens to be told of with each drawn one; 0 asks for that one's
+    probability alone, None for nothing. What each sampler does: llama.cpp's include/llama.h, which llama-cpp-python installs beside its
+    libraries.
     Raises SettingsError for a value out of its range, or that is no number.
     """
 
@@ -124,6 +127,7 @@ class Sampling:
     mirostat: int = 0
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
+    hesitation_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     n_logprobs: int | None = None
 

@@ -72,6 +72,13 @@ _SAMPLING: Final = (
         show_default=True,
         help="Up to 2 works against repetition; high values mix languages.",
     ),
+    click.option(
+        "--hesitation-penalty",
+        type=float,
+        default=Sampling.hesitation_penalty,
+        show_default=True,
+        help="Against 'wait', 'alternatively' and the like in the thought; not measured here, 0.5 to 4 elsewhere.",
+    ),
     click.option("--seed", type=int, metavar="N", help="For the same answer again. [default: a new one]"),
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer, thoughts included. [default: what the context holds]"),
     click.option("--think-tokens", type=int, metavar="N", help="Longest thought; it is then closed and answered from. 0 answers at once."),

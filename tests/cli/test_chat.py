@@ -258,6 +258,7 @@ def test_what_cannot_be_done_is_told_with_what_can(history: History, tmp_path: P
         "/set temperature hot": "must be a number",
         "/set temperature 9": "between 0 and 5",
         "/set top_k 2.5": "must be a whole number",
+        "/set hesitation-penalty -1": "hesitation_penalty is -1.0, but must lie between 0 and 100",
         "/think much": "must be a whole number",
         "/ctx many": "must be a whole number",
         "/file": "Which file?",
