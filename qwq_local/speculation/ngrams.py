@@ -104,7 +104,7 @@ class Trail:
         self.place += 1
         self.n_alike += 1
 
-    def guesses(self, n_most: int) -> list[int]:
-        """The next tokens. Where the source is the text itself, it may end in the guesses, which are then gone round again."""
-        found = list(self.source[self.place : self.place + n_most])
-        return (found * -(-n_most // len(found)))[:n_most] if found else []
+    def guesses(self, n: int) -> list[int]:
+        """The next tokens. Where the source is the text itself, it ends where the guesses begin, and these are gone round again."""
+        found = list(self.source[self.place : self.place + n])
+        return (found * -(-n // len(found)))[:n] if found else []

@@ -1,1 +1,1 @@
-"""The engine by itself, and its parts."""
+"""Guesses of what is written next, and how many of them are worth reading."""
