@@ -19,7 +19,7 @@ from qwq_local.speculation.cost import StepCost
 from qwq_local.speculation.draft_model import DraftModel
 from qwq_local.speculation.guesses import MODEL_PRIOR, NGRAM_PRIOR, TextGuesses
 from qwq_local.speculation.ngrams import NgramIndex
-from qwq_local.speculation.widths import Offer, best_rate, choose
+from qwq_local.speculation.widths import LEAST_GAIN, NO_GUESSES, Offer, best_rate, choose
 from qwq_local.speculation.writer import Writer
 
 SMOOTHING: Final = 0.2
@@ -57,7 +57,9 @@ class Speculator:
         self._bids = {}
         if room <= 0:
             return {}
-        bids = [self._bid(writer, len(writers), room) for writer in writers]
+        bids = [bid for writer in writers if (bid := self._bid(writer, len(writers), room))]
+        if not bids:
+            return {}
         counts = choose(len(writers), [bid.offer for bid in bids], room, self._cost.seconds)
         free = room - sum(counts)
         for i, bid in enumerate(bids):
@@ -89,26 +91,29 @@ class Speculator:
         if text is not None:
             text.end()
 
-    def _bid(self, writer: Writer, n_texts: int, room: int) -> _Bid:
+    def _bid(self, writer: Writer, n_texts: int, room: int) -> _Bid | None:
+        """What is offered for a text: the better of what n-grams and a draft model can."""
         text = self._texts.get(writer.id)
         if text is None:
             text = self._texts[writer.id] = TextGuesses(writer.tokens, self._index, self._general, self._general_model)
         text.follow()
         n_most = min(room, writer.n_guessable)
-        bid = _Bid(writer, text, Offer(text.chances(n_most)))
+        chances = text.chances(n_most)
+        bid = _Bid(writer, text, Offer(chances)) if chances else None
         if self._model is None or not self._model.fits(writer, n_most):
             return bid
-        offer = Offer(text.model_chances(n_most), self._guess_seconds)
-        pays = best_rate(n_texts, offer, self._cost.seconds) > best_rate(n_texts, bid.offer, self._cost.seconds)
-        is_trial = not pays and not bid.offer.chances and text.tries_model
-        if not (pays or is_trial) or not self._is_near(writer):
+        by_model = Offer(text.model_chances(n_most), self._guess_seconds)
+        pays = self._rate(n_texts, by_model) > max(self._rate(n_texts, bid.offer) if bid else 0.0, LEAST_GAIN * self._rate(n_texts))
+        if not (pays or (bid is None and text.tries_model)) or not self._is_near(self._model, writer):
             return bid
-        return _Bid(writer, text, offer, is_model=True, is_trial=is_trial)
+        return _Bid(writer, text, by_model, is_model=True, is_trial=not pays)
 
-    def _is_near(self, writer: Writer) -> bool:
+    def _rate(self, n_texts: int, offer: Offer = NO_GUESSES) -> float:
+        return best_rate(n_texts, offer, self._cost.seconds)
+
+    def _is_near(self, model: DraftModel, writer: Writer) -> bool:
         """Whether the draft model has read nearly all of a text; else it reads a piece of it."""
-        assert self._model is not None, "there is one to ask"
-        if self._model.is_near(writer):
+        if model.is_near(writer):
             return True
         self._with_model(lambda model: model.catch_up(writer))
         return False
