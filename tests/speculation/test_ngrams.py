@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwq_local.speculation.alike import common_prefix, n_alike_before
-from qwq_local.speculation.ngrams import LONGEST_MATCH, ORDERS, NgramIndex, Trail
+from qwq_local.speculation.ngrams import LEAST_MATCH, LONGEST_MATCH, NgramIndex, Trail
 
 TEXT = st.lists(st.integers(0, 3), max_size=60)
 
@@ -90,7 +90,7 @@ def test_what_is_found_is_alike_and_goes_on(texts: list[list[int]], most_tokens:
     tokens = texts[-1]
     trail = index.find(tokens)
     if trail is not None:
-        assert trail.n_alike >= min(ORDERS)
+        assert trail.n_alike >= LEAST_MATCH
         assert list(trail.source[trail.place - trail.n_alike : trail.place]) == tokens[-trail.n_alike :]
         assert trail.next_token is not None
     kept = [tokens, *(text for text in texts[:-1] if sum(map(len, texts)) <= most_tokens)]
