@@ -87,7 +87,10 @@ class NgramIndex:
 
 @dataclass
 class Trail:
-    """A text that goes on as another does: its next token should stand at `place` of `source`; `n_alike` tokens before that are alike, or `n_missed` are not."""
+    """A text that goes on as another does: its next token should stand at `place` of `source`.
+
+    `n_alike` tokens before that are alike in both, or else the last `n_missed` are not.
+    """
 
     source: Sequence[int]
     place: int
