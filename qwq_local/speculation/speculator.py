@@ -23,6 +23,8 @@ from qwq_local.speculation.widths import LEAST_GAIN, NO_GUESSES, Offer, best_rat
 from qwq_local.speculation.writer import Writer
 
 SMOOTHING: Final = 0.2
+MOST_WIDTH: Final = 64
+"""Tokens of a step with guesses: with more, every machine is bound by arithmetic."""
 LEAST_PROMPT: Final = 64
 """Tokens; shorter pieces of prompts say more of the weights than of the tokens."""
 
@@ -45,7 +47,8 @@ class Speculator:
         self._model = DraftModel(draft) if draft else None
         self._clock = clock
         self._index = NgramIndex()
-        self._cost = StepCost(most_width)
+        self._most_width = min(most_width, MOST_WIDTH)
+        self._cost = StepCost(self._most_width)
         self._general, self._general_model = Acceptance(NGRAM_PRIOR), Acceptance(MODEL_PRIOR)
         self._texts: dict[int, TextGuesses] = {}
         self._bids: dict[int, _Bid] = {}
@@ -55,6 +58,7 @@ class Speculator:
     def guess(self, writers: Sequence[Writer], room: int) -> dict[int, list[int]]:
         """Guesses by the writers' ids; `room` is for all of them. Whoever is not named gets none."""
         self._bids = {}
+        room = min(room, self._most_width - len(writers))
         if room <= 0:
             return {}
         bids = [bid for writer in writers if (bid := self._bid(writer, len(writers), room))]
