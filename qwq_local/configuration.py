@@ -55,6 +55,7 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     "gpu_layers": _loading("n_gpu_layers", int),
     "kv_type": _loading("kv_type", str),
     "rope": _loading("rope", str),
+    "draft_model": _loading("draft_model", str),
     "temperature": _sampling("temperature", float),
     "top_p": _sampling("top_p", float),
     "top_k": _sampling("top_k", int),

@@ -181,7 +181,7 @@ class LoadSettings:
     """How a model is loaded; None leaves the choice to the package.
 
     `n_ctx` counts tokens; `n_gpu_layers` counts layers, the output layer among them; `force` loads what does not fit; `n_parallel` answers
-    share the context. Raises SettingsError.
+    share the context. `draft_model` names a smaller model that guesses what this one writes; no name, none. Raises SettingsError.
     """
 
     n_ctx: int | None = None
@@ -190,6 +190,7 @@ class LoadSettings:
     rope: RopeWish = "auto"
     force: bool = False
     n_parallel: int = N_PARALLEL
+    draft_model: str | None = None
 
     def __post_init__(self) -> None:
         _check_range("parallel", self.n_parallel, 1, MAX_SEQUENCES - N_IDLE, "It counts the answers that are written at once.")

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
+from tests.drafts import write_draft
 from tests.endless import write_endless
 from tests.programs import Qwq
 from tests.serving import Endpoint, running
@@ -94,6 +95,12 @@ def demo() -> Iterator[QwQ]:
 def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that talks until its context is full."""
     return write_endless(tmp_path_factory.mktemp("endless") / "endless.gguf")
+
+
+@pytest.fixture(scope="session")
+def nano_draft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A draft model of the built-in one."""
+    return write_draft(tmp_path_factory.mktemp("draft"))
 
 
 @pytest.fixture(scope="session")

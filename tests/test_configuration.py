@@ -30,6 +30,7 @@ presence_penalty = 1.5
 hesitation_penalty = 2
 seed = 7
 max_tokens = 100
+draft_model = "QwQ-Draft:Q8_0"
 models = "/data/models"
 data = "/data/qwq"
 """
@@ -48,7 +49,7 @@ def test_nothing_said_gives_the_defaults(tmp_path: Path) -> None:
 
 def test_every_key_of_the_file_reaches_its_setting(tmp_path: Path) -> None:
     made = read(tmp_path, EVERY_KEY)
-    assert made.load == LoadSettings(16_384, 40, "q8_0", "native")
+    assert made.load == LoadSettings(16_384, 40, "q8_0", "native", draft_model="QwQ-Draft:Q8_0")
     assert made.sampling == Sampling(1.0, 0.9, 20, 0.05, 1.5, 7, hesitation_penalty=2.0)
     assert (made.model, made.answer.max_tokens) == ("QwQ-32B:Q4_K_M", 100)
     assert made.arguments["n_ctx"] == 16_384

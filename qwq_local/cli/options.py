@@ -54,6 +54,13 @@ _LOAD: Final = (
     ),
     click.option("--force", is_flag=True, help="Load it although the plan says that it does not fit."),
 )
+_SPECULATION: Final = (
+    click.option(
+        "--draft-model",
+        metavar="NAME",
+        help="A much smaller model of the same tokens, named as -m names one: it guesses ahead, and answers stay the model's own.",
+    ),
+)
 _SAMPLING: Final = (
     click.option(
         "--temperature",
@@ -101,6 +108,11 @@ _TOOLS: Final = (
 def load_options(body: Body) -> Body:
     """How a model is loaded: its name, and fields of settings.LoadSettings."""
     return _apply(_LOAD, body)
+
+
+def speculation_options(body: Body) -> Body:
+    """How what comes next is guessed: fields of settings.LoadSettings."""
+    return _apply(_SPECULATION, body)
 
 
 def sampling_options(body: Body) -> Body:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -90,6 +91,24 @@ def test_what_cannot_be_is_told_before_anything_is_loaded(
     with pytest.raises(AssertionError, match="2"):
         serve(*arguments)
     assert says in capsys.readouterr().err
+
+
+def test_the_draft_model_is_for_the_served_model_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str | None, str | None]] = []
+
+    def note(model: str | None, *, draft_model: str | None, **_: Any) -> Any:
+        asked.append((model, draft_model))
+        return SimpleNamespace(notices=["seen"])
+
+    def load_two(_settings: ServerSettings, load: Any, _onlooker: object) -> None:
+        for model in ("demo", "other"):
+            load(model, on_progress=lambda _: None)
+
+    monkeypatch.setattr("qwq_local.cli.serving.QwQ.load", note)
+    monkeypatch.setattr(serving, "serve", load_two)
+    monkeypatch.setattr("qwq_local.server.logs.set_up", lambda _kind: None)
+    assert _run(["serve", "-m", "demo", "--draft-model", "small"]) == 0
+    assert asked == [("demo", "small"), ("other", None)]
 
 
 # The command
