@@ -133,6 +133,8 @@ def make_request(
         calls_tools=calls_tools,
         stops_repetition=wish.answer.stops_repetition,
         is_raw=is_raw,
+        # Who gives a seed wants the same answer again, to the last bit of its logits.
+        speculates=seed is None,
     )
 
 

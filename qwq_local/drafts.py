@@ -93,7 +93,7 @@ class WishedDraft:
 
 def find_draft(settings: LoadSettings, wish: PlanWish, machine: Machine) -> WishedDraft | None:
     """The draft model that is wanted, if one is. Raises ModelFileError, as `store.find` does."""
-    if not settings.draft_model:
+    if not (settings.draft_model and settings.speculates):
         return None
     with speaking_of_the_draft():
         model = find_local(settings.draft_model)

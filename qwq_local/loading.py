@@ -237,7 +237,7 @@ def engine_settings(plan: LoadPlan, settings: LoadSettings, serving: Serving) ->
         kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, plan.placement.kv_type, cpu_build())
         key = hashlib.sha256(repr(kept_for).encode()).hexdigest()[:16]
         shelf = PrefixShelf(find_folders().cache / "chats" / key, SHELF_BYTES)
-    return EngineSettings(settings.n_parallel, spill_bytes=_spill_bytes(), shelf=shelf)
+    return EngineSettings(settings.n_parallel, spill_bytes=_spill_bytes(), shelf=shelf, speculates=settings.speculates)
 
 
 def _spill_bytes() -> int:

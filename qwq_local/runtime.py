@@ -62,6 +62,7 @@ class QwQ:
         force: bool = False,
         n_parallel: int = LoadSettings.n_parallel,
         draft_model: str | None = None,
+        speculates: bool = LoadSettings.speculates,
         reads_ahead: bool = True,
         keeps_chats: bool = False,
         isolated: bool = False,
@@ -75,7 +76,8 @@ class QwQ:
         0.0 to 1.0.
 
         `draft_model` is named as `model` is: a much smaller model of the same tokens, which guesses what comes next. Answers are those of
-        `model` all the same.
+        `model` all the same. Guesses are also taken from what was read and written before; without `speculates` there are none. An answer
+        with a `seed` is written without any, since floats differ a little with how many tokens are read at once.
 
         `reads_ahead`: after an answer what the next turn will send again is read while nothing else runs. `keeps_chats`: what was read of
         idle chats is kept on disk when the model is closed, and found there the next time.
@@ -86,7 +88,7 @@ class QwQ:
         Raises SettingsError, ModelFileError (UnfitDraftError where the draft model cannot guess for it), DoesNotFitError or LoadError;
         WorkerDiedError where it is isolated.
         """
-        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force, n_parallel, draft_model)
+        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force, n_parallel, draft_model, speculates)
         serving = Serving(keeps_chats, idle_seconds)
         if isolated:
             opened = open_in_process(model, settings, on_progress, serving)

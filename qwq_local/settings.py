@@ -181,7 +181,8 @@ class LoadSettings:
     """How a model is loaded; None leaves the choice to the package.
 
     `n_ctx` counts tokens; `n_gpu_layers` counts layers, the output layer among them; `force` loads what does not fit; `n_parallel` answers
-    share the context. `draft_model` names a smaller model that guesses what this one writes; no name, none. Raises SettingsError.
+    share the context. `draft_model` names a smaller model that guesses what this one writes; no name, none. Where
+    nothing `speculates` there are no guesses at all. Raises SettingsError.
     """
 
     n_ctx: int | None = None
@@ -191,6 +192,7 @@ class LoadSettings:
     force: bool = False
     n_parallel: int = N_PARALLEL
     draft_model: str | None = None
+    speculates: bool = True
 
     def __post_init__(self) -> None:
         _check_range("parallel", self.n_parallel, 1, MAX_SEQUENCES - N_IDLE, "It counts the answers that are written at once.")

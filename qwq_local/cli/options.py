@@ -60,6 +60,14 @@ _SPECULATION: Final = (
         metavar="NAME",
         help="A much smaller model of the same tokens, named as -m names one: it guesses ahead, and answers stay the model's own.",
     ),
+    click.option(
+        "--no-speculation",
+        "speculates",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Guess nothing ahead. By default guesses are read along where that was measured to be faster.",
+    ),
 )
 _SAMPLING: Final = (
     click.option(
