@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
 from qwq_local.backend import Constraint, Rope
@@ -42,6 +42,7 @@ class SamplingOptions(TypedDict, total=False):
     mirostat: int
     mirostat_tau: float
     mirostat_eta: float
+    hesitation_penalty: float
     logit_bias: tuple[tuple[int, float], ...]
     n_logprobs: int | None
 
@@ -111,7 +112,10 @@ class Reach:
 def make_request(
     tokens: tuple[int, ...], wish: AnswerWish, reach: Reach, *, opens_thinking: bool, calls_tools: bool, is_raw: bool = False
 ) -> Request:
-    """The engine's request for a prompt. Raises ContextLengthError."""
+    """The engine's request for a prompt. Raises ContextLengthError.
+
+    Where nothing is thought, a penalty on hesitation is left out, so that it is not refused either where a vocabulary has no token for it.
+    """
     rope = reach.rope(len(tokens))
     seed = wish.sampling.seed
     return Request(
@@ -119,7 +123,7 @@ def make_request(
         n_ctx=min(reach.n_ctx, reach.native_ctx) if rope == "native" else reach.n_ctx,
         rope=rope,
         opens_thinking=opens_thinking,
-        sampling=wish.sampling,
+        sampling=wish.sampling if opens_thinking else replace(wish.sampling, hesitation_penalty=0.0),
         seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
         max_tokens=wish.answer.max_tokens,
         n_ctx_yarn=reach.n_ctx if reach.wish == "auto" and reach.longest_ctx > reach.native_ctx else 0,
@@ -129,6 +133,8 @@ def make_request(
         calls_tools=calls_tools,
         stops_repetition=wish.answer.stops_repetition,
         is_raw=is_raw,
+        # Who gives a seed wants the same answer again, to the last bit of its logits.
+        speculates=seed is None,
     )
 
 

@@ -9,7 +9,8 @@ outermost rooms translate.
     │   ├── ModelNotFoundError
     │   ├── NotGgufError
     │   ├── DamagedFileError
-    │   └── WrongArchitectureError
+    │   ├── WrongArchitectureError
+    │   └── UnfitDraftError
     ├── PromptError            what was asked
     │   ├── EmptyPromptError
     │   ├── TemplateError
@@ -65,6 +66,10 @@ class NotGgufError(ModelFileError):
 
 class DamagedFileError(ModelFileError):
     """The file starts as GGUF but contradicts itself or ends too early."""
+
+
+class UnfitDraftError(ModelFileError):
+    """A draft model that cannot guess for the model: it has other tokens, or is no smaller."""
 
 
 class WrongArchitectureError(ModelFileError):

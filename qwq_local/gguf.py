@@ -11,7 +11,7 @@ import mmap
 import reprlib
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -57,11 +57,12 @@ _CODES: Final = "BbHhIif?--Qqd"
 
 @dataclass(frozen=True)
 class GgufArray:
-    """A metadata array of `count` items; `items` is None where the reader was not asked for them."""
+    """A metadata array of `count` items; `items` is None where the reader was not asked for them. `span`: where in the file they stand."""
 
     item_type: ValueType
     count: int
     items: tuple[Scalar, ...] | None
+    span: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 Value: TypeAlias = Scalar | GgufArray
@@ -235,6 +236,7 @@ class _Reader:
         is_text = item_type is ValueType.STRING
         item_bytes = 8 if is_text else struct.calcsize(_CODES[item_type])
         self._bound(count, item_bytes, f"items of {key!r}")
+        begin = self._position
         items: tuple[Scalar, ...] | None = None
         if self._arrays:
             what = f"an item of {key!r}"
@@ -243,7 +245,7 @@ class _Reader:
             self._skip_strings(key, count)
         else:
             self._position += count * item_bytes
-        return GgufArray(item_type, count, items)
+        return GgufArray(item_type, count, items, (begin, self._position))
 
     def _skip_strings(self, key: str, count: int) -> None:
         # A vocabulary of 150,000 tokens is walked over here for each file listed, so this loop is kept bare.

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from qwq_local.backend import Rope, Vocabulary
 from qwq_local.configuration import find_folders
+from qwq_local.drafts import DraftLoad, find_draft, speaking_of_the_draft
 from qwq_local.engine import Engine, EngineSettings, PrefixShelf
 from qwq_local.errors import LoadError, SettingsError
 from qwq_local.llama import ContextShape, FileVocabulary, LlamaBackend, LoadListener, cpu_build
@@ -43,7 +44,7 @@ Made = TypeVar("Made")
 class LoadPlan:
     """A file and how it is to be loaded on this machine: `gpu_shares` says how many layers each of llama.cpp's GPUs takes.
 
-    `tokens_per_second` are those predicted for it, where they can be.
+    `tokens_per_second` are those predicted for it, where they can be, whatever a draft model adds.
     """
 
     file: ModelFile
@@ -53,8 +54,18 @@ class LoadPlan:
     placement: Placement
     gpu_shares: tuple[int, ...]
     n_sequences: int
-    notice: str = ""
+    notices: tuple[str, ...] = ()
     expectation: Expectation | None = None
+    draft: DraftLoad | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A file that has its place on a machine, and its draft model beside it where one is wanted."""
+
+    file: ModelFile
+    candidate: Candidate
+    draft: DraftLoad | None = None
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,7 @@ def plan_load(name: str | None, settings: LoadSettings) -> LoadPlan:
     """
     devices, _ = see_devices()
     machine, cpu = known_machine(devices)
-    file, candidate = choose_file(name, settings, machine)
-    return load_plan(file, candidate, settings, (machine, cpu), devices)
+    return load_plan(choose_file(name, settings, machine, devices), settings, (machine, cpu), devices)
 
 
 def wish_of(settings: LoadSettings) -> PlanWish:
@@ -97,38 +107,40 @@ def wish_of(settings: LoadSettings) -> PlanWish:
     return PlanWish(settings.n_ctx, settings.kv_type, settings.n_gpu_layers, settings.n_parallel + N_IDLE)
 
 
-def choose_file(name: str | None, settings: LoadSettings, machine: Machine) -> tuple[ModelFile, Candidate]:
+def choose_file(name: str | None, settings: LoadSettings, machine: Machine, devices: Sequence[DeviceMemory]) -> Choice:
     """The file of that name, or the best of QwQ-32B's here, and its place on this machine. Raises what `plan_load` does."""
     wish = wish_of(settings)
+    draft = find_draft(settings, wish, machine)
+    place = draft.place() if draft else None
     if name is None:
-        candidate = choose(machine, offers_here(), wish, force=settings.force)
+        candidate = choose(machine, offers_here(), wish, place, force=settings.force)
         file = find(candidate.offer.name)
         require_context(file, settings)
-        return file, candidate
-    model = find_local(name)
-    file = model_file(model)
-    require_context(file, settings)
-    offer = offer_of_file(model.paths, model.quantization, model.name)
-    return file, fit(machine, offer, wish, force=settings.force)
+    else:
+        model = find_local(name)
+        file = model_file(model)
+        require_context(file, settings)
+        candidate = fit(machine, offer_of_file(model.paths, model.quantization, model.name), wish, place, force=settings.force)
+    return Choice(file, candidate, draft.load_beside(file, candidate, place, devices) if draft and place else None)
 
 
-def load_plan(
-    file: ModelFile, candidate: Candidate, settings: LoadSettings, known: tuple[Machine, str], devices: Sequence[DeviceMemory]
-) -> LoadPlan:
-    """How to load a file that has its place; `known` is what `survey.known_machine` gave."""
+def load_plan(choice: Choice, settings: LoadSettings, known: tuple[Machine, str], devices: Sequence[DeviceMemory]) -> LoadPlan:
+    """How to load what was chosen; `known` is what `survey.known_machine` gave."""
     machine, cpu = known
-    wish = wish_of(settings)
+    candidate, wish = choice.candidate, wish_of(settings)
     shares = shares_by_device(machine, candidate.placement, devices)
+    notices = (_notice(candidate, wish), choice.draft.notice(candidate.placement.n_ctx) if choice.draft else "")
     return LoadPlan(
-        file,
+        choice.file,
         candidate.offer.quant,
         machine,
         candidate.tokens_per_second,
         candidate.placement,
         shares,
         wish.n_sequences,
-        _notice(candidate, wish),
+        tuple(filter(None, notices)),
         expect(candidate, machine, cpu),
+        choice.draft,
     )
 
 
@@ -169,10 +181,29 @@ def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "
 
 
 def open_backend(plan: LoadPlan, rope: Rope, on_progress: LoadListener | None = None) -> LlamaBackend:
-    """Load it, with room for the conversations that share its context. Raises LoadError."""
-    shape = context_shape(plan.file, plan.placement.n_ctx, plan.placement.kv_type)
-    shape = replace(shape, n_sequences=plan.n_sequences, n_outputs=plan.n_sequences)
-    return LlamaBackend(plan.file.path, shape, rope, plan.placement.gpu_layers, on_progress, plan.gpu_shares)
+    """Load it, and then its draft model, with room for the conversations that share its context. Raises LoadError."""
+    if plan.draft is None:
+        return _open(plan, plan.n_sequences, rope, on_progress)
+    share = plan.placement.weights_bytes / (plan.placement.weights_bytes + plan.draft.placement.weights_bytes)
+    with ExitStack() as undo:
+        backend = _open(plan, plan.n_sequences, rope, _scaled(on_progress, 0.0, share))
+        undo.callback(backend.close)
+        with speaking_of_the_draft():
+            backend.take_draft(_open(plan.draft, plan.n_sequences, rope, _scaled(on_progress, share, 1.0)))
+        undo.pop_all()
+    return backend
+
+
+def _open(what: LoadPlan | DraftLoad, n_sequences: int, rope: Rope, on_progress: LoadListener | None) -> LlamaBackend:
+    placement = what.placement
+    shape = context_shape(what.file, placement.n_ctx, placement.kv_type)
+    shape = replace(shape, n_sequences=n_sequences, n_outputs=n_sequences)
+    return LlamaBackend(what.file.path, shape, rope, placement.gpu_layers, on_progress, what.gpu_shares)
+
+
+def _scaled(on_progress: LoadListener | None, begin: float, end: float) -> LoadListener | None:
+    """A listener to a part of the loading, for one to all of it."""
+    return on_progress and (lambda share: on_progress(begin + (end - begin) * share))
 
 
 def apart(work: Callable[[threading.Event], Made], discard: Callable[[Made], None]) -> Made:
@@ -206,7 +237,7 @@ def engine_settings(plan: LoadPlan, settings: LoadSettings, serving: Serving) ->
         kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, plan.placement.kv_type, cpu_build())
         key = hashlib.sha256(repr(kept_for).encode()).hexdigest()[:16]
         shelf = PrefixShelf(find_folders().cache / "chats" / key, SHELF_BYTES)
-    return EngineSettings(settings.n_parallel, spill_bytes=_spill_bytes(), shelf=shelf)
+    return EngineSettings(settings.n_parallel, spill_bytes=_spill_bytes(), shelf=shelf, speculates=settings.speculates)
 
 
 def _spill_bytes() -> int:
@@ -245,7 +276,7 @@ def open_in_process(name: str | None, settings: LoadSettings, on_progress: LoadL
     """
     plan = call_apart(partial(plan_load, name, settings))
     # It may be loaded again when the current folder is another.
-    plan = replace(plan, file=replace(plan.file, path=plan.file.path.absolute()))
+    plan = replace(plan, file=plan.file.absolute(), draft=plan.draft and replace(plan.draft, file=plan.draft.file.absolute()))
     with ExitStack() as stack:
         supervisor = Supervisor(
             partial(open_backend, plan, _first_rope(settings)),

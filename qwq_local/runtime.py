@@ -37,7 +37,7 @@ class QwQ:
         self.model = opened.plan.file
         self.plan = opened.plan
         self._template, notice = _choose_template(opened.chat_template, opened.vocabulary.markers)
-        self.notices = [text for text in (opened.plan.notice, notice) if text]
+        self.notices = [text for text in (*opened.plan.notices, notice) if text]
         self._expectation = opened.plan.expectation
         self._company = _Company()
         self._vocabulary = opened.vocabulary
@@ -61,6 +61,8 @@ class QwQ:
         rope: RopeWish = LoadSettings.rope,
         force: bool = False,
         n_parallel: int = LoadSettings.n_parallel,
+        draft_model: str | None = None,
+        speculates: bool = LoadSettings.speculates,
         reads_ahead: bool = True,
         keeps_chats: bool = False,
         isolated: bool = False,
@@ -73,15 +75,20 @@ class QwQ:
         memory holds less. `n_parallel` answers at once share them. `force` loads what does not fit. `on_progress` is told the share loaded,
         0.0 to 1.0.
 
+        `draft_model` is named as `model` is: a much smaller model of the same tokens, which guesses what comes next. Answers are those of
+        `model` all the same. Guesses are also taken from what was read and written before; without `speculates` there are none. An answer
+        with a `seed` is written without any, since floats differ a little with how many tokens are read at once.
+
         `reads_ahead`: after an answer what the next turn will send again is read while nothing else runs. `keeps_chats`: what was read of
         idle chats is kept on disk when the model is closed, and found there the next time.
 
         `isolated` runs the model in a process of its own: should that die, its requests end with a WorkerDiedError, and it is started
         again. There the model is unloaded after `idle_seconds` without requests, where they are given, and loaded again on demand.
 
-        Raises SettingsError, ModelFileError, DoesNotFitError or LoadError; WorkerDiedError where it is isolated.
+        Raises SettingsError, ModelFileError (UnfitDraftError where the draft model cannot guess for it), DoesNotFitError or LoadError;
+        WorkerDiedError where it is isolated.
         """
-        settings = LoadSettings(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, kv_type=kv_type, rope=rope, force=force, n_parallel=n_parallel)
+        settings = LoadSettings(n_ctx, n_gpu_layers, kv_type, rope, force, n_parallel, draft_model, speculates)
         serving = Serving(keeps_chats, idle_seconds)
         if isolated:
             opened = open_in_process(model, settings, on_progress, serving)

@@ -78,6 +78,7 @@ SAMPLING_RANGES: Final[dict[str, tuple[float, float, str]]] = {
     "mirostat": (0, 2, "0 switches it off; 1 and 2 are its two versions."),
     "mirostat_tau": (0, 100, "5 is usual."),
     "mirostat_eta": (0, 1, "0.1 is usual."),
+    "hesitation_penalty": (0, 100, "0 switches it off; 0.5 to 4 is what its authors tried."),
     "n_logprobs": (0, 20, "It counts the likeliest tokens to tell of at each place; leave it out for none."),
 }
 """The lowest and the highest value of each number in Sampling, and a hint."""
@@ -93,11 +94,13 @@ MAX_BREAKER_BYTES: Final = 40
 class Sampling:
     """How the next token is drawn; by default only top_k, top_p and temperature do anything.
 
-    The order is llama.cpp's, and QwQ's: logit_bias, the penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature.
-    `mirostat` 1 or 2 replaces all between dry and temperature, and temperature 0 all after dry. `logit_bias` pairs token ids with what is
-    added to their logits, and penalties and dry look back `…_last_n` tokens of the answer. `n_logprobs` counts the likeliest tokens to be
-    told of with each drawn one; 0 asks for that one's probability alone, None for nothing. What each sampler does: llama.cpp's
-    include/llama.h, which llama-cpp-python installs beside its libraries.
+    The order is llama.cpp's, and QwQ's: hesitation_penalty, logit_bias, the penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p,
+    xtc, temperature. `mirostat` 1 or 2 replaces all between dry and temperature, and temperature 0 all after dry. `hesitation_penalty` is
+    subtracted from the logits of tokens such as "wait" and "alternatively" (`hesitation.py` has the words) while the request thinks;
+    without a thought it does nothing. `logit_bias` pairs token ids with what is added to their logits, and penalties and dry look back
+    `…_last_n` tokens of the answer. `n_logprobs` counts the likeliest tokens to be told of with each drawn one; 0 asks for that one's
+    probability alone, None for nothing. What each sampler does: llama.cpp's include/llama.h, which llama-cpp-python installs beside its
+    libraries.
     Raises SettingsError for a value out of its range, or that is no number.
     """
 
@@ -124,6 +127,7 @@ class Sampling:
     mirostat: int = 0
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
+    hesitation_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     n_logprobs: int | None = None
 
@@ -177,7 +181,8 @@ class LoadSettings:
     """How a model is loaded; None leaves the choice to the package.
 
     `n_ctx` counts tokens; `n_gpu_layers` counts layers, the output layer among them; `force` loads what does not fit; `n_parallel` answers
-    share the context. Raises SettingsError.
+    share the context. `draft_model` names a smaller model that guesses what this one writes; no name, none. Where
+    nothing `speculates` there are no guesses at all. Raises SettingsError.
     """
 
     n_ctx: int | None = None
@@ -186,6 +191,8 @@ class LoadSettings:
     rope: RopeWish = "auto"
     force: bool = False
     n_parallel: int = N_PARALLEL
+    draft_model: str | None = None
+    speculates: bool = True
 
     def __post_init__(self) -> None:
         _check_range("parallel", self.n_parallel, 1, MAX_SEQUENCES - N_IDLE, "It counts the answers that are written at once.")

@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from qwq_convert.pipeline import convert
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
+from tests.checkpoints import NANO
+from tests.drafts import write_draft
 from tests.endless import write_endless
 from tests.programs import Qwq
 from tests.serving import Endpoint, running
@@ -94,6 +97,18 @@ def demo() -> Iterator[QwQ]:
 def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that talks until its context is full."""
     return write_endless(tmp_path_factory.mktemp("endless") / "endless.gguf")
+
+
+@pytest.fixture(scope="session")
+def nano_draft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A draft model of the built-in one."""
+    return write_draft(tmp_path_factory.mktemp("draft"))
+
+
+@pytest.fixture(scope="session")
+def nano_f32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model in floats, whose products are the same in batches of any width."""
+    return convert(NANO, tmp_path_factory.mktemp("f32"), ["F32"]).files[0].path
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,10 @@ top_p = 0.9
 top_k = 20
 min_p = 0.05
 presence_penalty = 1.5
+hesitation_penalty = 2
 seed = 7
 max_tokens = 100
+draft_model = "QwQ-Draft:Q8_0"
 models = "/data/models"
 data = "/data/qwq"
 """
@@ -47,8 +49,8 @@ def test_nothing_said_gives_the_defaults(tmp_path: Path) -> None:
 
 def test_every_key_of_the_file_reaches_its_setting(tmp_path: Path) -> None:
     made = read(tmp_path, EVERY_KEY)
-    assert made.load == LoadSettings(16_384, 40, "q8_0", "native")
-    assert made.sampling == Sampling(1.0, 0.9, 20, 0.05, 1.5, 7)
+    assert made.load == LoadSettings(16_384, 40, "q8_0", "native", draft_model="QwQ-Draft:Q8_0")
+    assert made.sampling == Sampling(1.0, 0.9, 20, 0.05, 1.5, 7, hesitation_penalty=2.0)
     assert (made.model, made.answer.max_tokens) == ("QwQ-32B:Q4_K_M", 100)
     assert made.arguments["n_ctx"] == 16_384
     assert "models" not in made.arguments
@@ -80,6 +82,7 @@ def test_the_environment_goes_over_the_file_and_an_empty_variable_says_nothing(t
         ('temperature = "hot"', "temperature is 'hot', where a number is due", "leave it out"),
         ("model = 5", "model is 5, where a text is due", "leave it out"),
         ("ctx = [1]", "ctx is [1], where a whole number is due", "leave it out"),
+        ("hesitation_penalty = -1", "hesitation_penalty is -1.0, but must lie between 0 and 100", "0 switches it off"),
         ("temperature = 9", "temperature is 9.0, but must lie between 0 and 5", "0.6"),
         ("kv_type = 'q5'", "kv-type is 'q5', which is unknown", "f16"),
         ("max_tokens = 0", "max-tokens is 0, but must be at least 1", "no limit"),

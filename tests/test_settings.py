@@ -36,6 +36,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "mirostat": (0, 2),
     "mirostat_tau": (0, 100),
     "mirostat_eta": (0, 1),
+    "hesitation_penalty": (0, 100),
     "n_logprobs": (0, 20),
 }
 WHOLE = ("top_k", "seed", "penalty_last_n", "dry_allowed_length", "dry_penalty_last_n", "mirostat", "n_logprobs")
@@ -60,7 +61,7 @@ def test_the_defaults_are_qwqs_guidelines() -> None:
     default = Sampling()
     assert (default.temperature, default.top_p, default.top_k, default.min_p) == (0.6, 0.95, 40, 0)
     assert (default.presence_penalty, default.seed, default.warning) == (0, None, "")
-    assert (default.logit_bias, default.n_logprobs) == ((), None)
+    assert (default.hesitation_penalty, default.logit_bias, default.n_logprobs) == (0, (), None)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -90,7 +91,7 @@ def test_a_value_out_of_its_range_is_refused_by_name_and_value(name: str, data: 
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "presence_penalty"])
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "presence_penalty", "hesitation_penalty"])
 def test_no_number_is_refused(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=name):
         Sampling(**{name: value})  # type: ignore[arg-type]

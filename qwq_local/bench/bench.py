@@ -77,15 +77,15 @@ def prepare(name: str | None, load: LoadSettings, settings: BenchSettings) -> Pr
     """Choose and place the model, and measure the CPU for it. Raises what `run_bench` does before it loads."""
     devices, notes = see_devices()
     machine, cpu = known_machine(devices)
-    file, candidate = choose_file(name, load, machine)
-    n_ctx = candidate.placement.n_ctx
+    choice = choose_file(name, load, machine, devices)
+    candidate, n_ctx = choice.candidate, choice.candidate.placement.n_ctx
     if settings.n_ctx > n_ctx:
         raise SettingsError(
-            f"The bench needs {settings.n_ctx:,} tokens of context, and {file.name} is loaded with {n_ctx:,}.",
+            f"The bench needs {settings.n_ctx:,} tokens of context, and {choice.file.name} is loaded with {n_ctx:,}.",
             hint=f"Lower --depth, --decode or --prefill, or give --ctx {settings.n_ctx}",
         )
     machine, missing = with_measured_cpu(machine, candidate.offer, wish_of(load))
-    plan = load_plan(file, candidate, load, (machine, cpu), devices)
+    plan = load_plan(choice, load, (machine, cpu), devices)
     return Prepared(plan, candidate, machine, (*notes, *missing, *machine.notes))
 
 
@@ -160,7 +160,7 @@ def _report(prepared: Prepared, memories: tuple[Memory, ...], load_seconds: floa
         is_small=is_small,
         correction=prepared.machine.corrections.get(plan.placement.kind, 1.0),
         notes=(
-            *([plan.notice] if plan.notice else []),
+            *plan.notices,
             *prepared.notes,
             *([why_not_fitting(prepared.candidate)] if prepared.candidate.shortage else []),
             *(f"Other programs kept the CPU busy during {name}: it is faster than this." for name in disturbed),

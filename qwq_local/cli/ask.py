@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from qwq_local import card
-from qwq_local.cli.options import load_options, sampling_options, take_load, take_tools, tool_options
+from qwq_local.cli.options import load_options, sampling_options, speculation_options, take_load, take_tools, tool_options
 from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError, SettingsError
 
 
@@ -24,6 +24,7 @@ from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError, Set
 @click.option("--no-thoughts", is_flag=True, help="Don't show the thinking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: reasoning, answer, token counts, timings.")
 @load_options
+@speculation_options
 @sampling_options
 @tool_options
 def command(prompt: str | None, files: tuple[str, ...], system: str | None, **options: Any) -> None:  # noqa: ANN401 - click's

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from qwq_local.cli.options import given_options, load_options, sampling_options, take_load, take_tools, tool_options
+from qwq_local.cli.options import given_options, load_options, sampling_options, speculation_options, take_load, take_tools, tool_options
 
 
 @click.command("chat")
@@ -22,6 +22,7 @@ from qwq_local.cli.options import given_options, load_options, sampling_options,
 )
 @click.option("--no-history", is_flag=True, help="Keep nothing of what is said.")
 @load_options
+@speculation_options
 @sampling_options
 @tool_options
 @click.pass_context

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qwq_local.cli.options import given_options, load_options, sampling_options, take_load, take_tools, tool_options
+from qwq_local.cli.options import given_options, load_options, sampling_options, speculation_options, take_load, take_tools, tool_options
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -79,6 +79,7 @@ def show_command(chat: str, *, with_thoughts: bool, as_json: bool) -> None:
 @click.argument("chat")
 @click.option("--no-thoughts", is_flag=True, help="Don't show the thinking.")
 @load_options
+@speculation_options
 @sampling_options
 @tool_options
 @click.pass_context

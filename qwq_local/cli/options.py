@@ -54,6 +54,21 @@ _LOAD: Final = (
     ),
     click.option("--force", is_flag=True, help="Load it although the plan says that it does not fit."),
 )
+_SPECULATION: Final = (
+    click.option(
+        "--draft-model",
+        metavar="NAME",
+        help="A much smaller model of the same tokens, named as -m names one: it guesses ahead, and answers stay the model's own.",
+    ),
+    click.option(
+        "--no-speculation",
+        "speculates",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Guess nothing ahead. By default guesses are read along where that was measured to be faster.",
+    ),
+)
 _SAMPLING: Final = (
     click.option(
         "--temperature",
@@ -71,6 +86,13 @@ _SAMPLING: Final = (
         default=Sampling.presence_penalty,
         show_default=True,
         help="Up to 2 works against repetition; high values mix languages.",
+    ),
+    click.option(
+        "--hesitation-penalty",
+        type=float,
+        default=Sampling.hesitation_penalty,
+        show_default=True,
+        help="Against 'wait', 'alternatively' and the like in the thought; not measured here, 0.5 to 4 elsewhere.",
     ),
     click.option("--seed", type=int, metavar="N", help="For the same answer again. [default: a new one]"),
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer, thoughts included. [default: what the context holds]"),
@@ -94,6 +116,11 @@ _TOOLS: Final = (
 def load_options(body: Body) -> Body:
     """How a model is loaded: its name, and fields of settings.LoadSettings."""
     return _apply(_LOAD, body)
+
+
+def speculation_options(body: Body) -> Body:
+    """How what comes next is guessed: fields of settings.LoadSettings."""
+    return _apply(_SPECULATION, body)
 
 
 def sampling_options(body: Body) -> Body:

@@ -17,8 +17,17 @@ from qwq_local.settings import KvType
 @click.option("--ctx", "n_ctx", type=int, metavar="N", help="Tokens of prompt and answer together. [default: 32768, or what fits]")
 @click.option("--kv-type", type=click.Choice(["f16", "q8_0", "q4_0"]), help="Number format of the KV cache. [default: f16, or else q8_0]")
 @click.option("--gpu-layers", "n_gpu_layers", type=int, metavar="N", help="Layers to put on the GPU. [default: all that go]")
+@click.option("--draft-model", metavar="NAME", help="A model that guesses for it, here already: it takes its place first.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(n_ctx: int | None, kv_type: KvType | None, n_gpu_layers: int | None, *, as_json: bool, **machine: Any) -> None:  # noqa: ANN401 - click's
+def command(
+    n_ctx: int | None,
+    kv_type: KvType | None,
+    n_gpu_layers: int | None,
+    *,
+    draft_model: str | None,
+    as_json: bool,
+    **machine: Any,  # noqa: ANN401 - click's
+) -> None:
     """Say which quantization of QwQ-32B to run on this machine, how, how fast it will be, and why no other.
 
     Nothing is downloaded or loaded. The first rule that a candidate meets decides: whole on the GPU at 4 bits or more with the context
@@ -32,10 +41,9 @@ def command(n_ctx: int | None, kv_type: KvType | None, n_gpu_layers: int | None,
         qwq plan --vram 12 --vram 12 --json
         qwq plan --unified 32
     """
-    from qwq_local.cli.planning import print_plan, wished_machine
+    from qwq_local.cli.planning import plan_beside, print_plan, wished_machine
     from qwq_local.offers import offers_here, wish_for
-    from qwq_local.plan.plan import make_plan
 
     wish = wish_for(n_ctx, kv_type, n_gpu_layers)
     offers = offers_here()
-    print_plan(make_plan(wished_machine(offers, wish, **machine), offers, wish), as_json=as_json)
+    print_plan(plan_beside(draft_model, wished_machine(offers, wish, **machine), offers, wish), as_json=as_json)

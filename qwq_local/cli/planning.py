@@ -15,10 +15,14 @@ import click
 from qwq_local import card
 from qwq_local.cli.activity import Activity
 from qwq_local.cli.terminal import has_colour
+from qwq_local.drafts import find_draft
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
+from qwq_local.models.store import find
+from qwq_local.plan.draft import DraftPlace
 from qwq_local.plan.memory import DeviceBytes
-from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish
+from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish, make_plan
 from qwq_local.plan.reasons import gib, why
+from qwq_local.settings import LoadSettings
 
 BAR_CELLS: Final = 32
 PARTS: Final = (("weights", "█", "#", "cyan"), ("cache", "▓", "=", "magenta"), ("buffers", "▒", "+", "yellow"))
@@ -50,6 +54,23 @@ def wished_machine(
     return replace(here, gpus=tuple(replace(gpu, bandwidth=speed) for gpu in here.gpus), corrections={})
 
 
+def plan_beside(draft_model: str | None, machine: Machine, offers: Sequence[Offer], wish: PlanWish) -> Plan:
+    """The plan, beside a draft model where one is named.
+
+    Raises ModelFileError where that cannot be used (UnfitDraftError: for the chosen model), and DoesNotFitError where it finds no place.
+    """
+    draft = find_draft(LoadSettings(wish.n_ctx, wish.n_gpu_layers, wish.kv_type, draft_model=draft_model), wish, machine)
+    if draft is None:
+        return make_plan(machine, offers, wish)
+    place = draft.place()
+    plan = make_plan(machine, offers, wish, place)
+    if plan.chosen is None:
+        return plan
+    if plan.chosen.offer.is_here:
+        draft.require_fit(find(plan.chosen.offer.name), plan.chosen.offer)
+    return replace(plan, draft=draft.settle(place, plan.chosen.placement.n_ctx, plan.chosen.offer.native_ctx))
+
+
 def print_plan(plan: Plan, *, as_json: bool) -> None:
     """Print it for people or for programs."""
     if as_json:
@@ -79,6 +100,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "ram_available_bytes": machine.ram_available_bytes,
             "notes": list(machine.notes),
         },
+        "draft": draft_json(plan.draft) if plan.draft else None,
         "chosen": candidate_json(plan.chosen, plan) if plan.chosen else None,
         "candidates": [candidate_json(candidate, plan) for candidate in plan.candidates],
     }
@@ -96,11 +118,27 @@ def candidate_json(candidate: Candidate, plan: Plan) -> dict[str, Any]:
         "gpu_layers": placement.gpu_layers,
         "n_ctx": placement.n_ctx,
         "kv_type": placement.kv_type,
-        "memory": [{**asdict(part), "total_bytes": part.total_bytes} for part in candidate.memory],
+        "memory": _memory_json(candidate.memory),
         "tokens_per_second": None if candidate.tokens_per_second is None else round(candidate.tokens_per_second, 2),
         "quality_loss": offer.loss if offer.loss < UNKNOWN_LOSS else None,
         "why": why(candidate, plan),
     }
+
+
+def draft_json(draft: DraftPlace) -> dict[str, Any]:
+    """The draft model, which has its place before the candidates have theirs."""
+    placement = draft.placement
+    return {
+        "name": draft.name,
+        "gpu_layers": placement.gpu_layers,
+        "n_ctx": placement.n_ctx,
+        "kv_type": placement.kv_type,
+        "memory": _memory_json(placement.memory),
+    }
+
+
+def _memory_json(memory: Sequence[DeviceBytes]) -> list[dict[str, Any]]:
+    return [{**asdict(part), "total_bytes": part.total_bytes} for part in memory]
 
 
 class _Page:
@@ -114,7 +152,7 @@ class _Page:
 
     def show(self) -> None:
         """Print it."""
-        lines = [*self._machine(), "", *self._chosen(), "", *self._others()]
+        lines = [*self._machine(), *self._draft(), "", *self._chosen(), "", *self._others()]
         click.echo("\n".join(lines))
 
     def _machine(self) -> list[str]:
@@ -134,6 +172,14 @@ class _Page:
             *(line for note in machine.notes for line in self._wrapped(note, self._head("Note"))),
         ]
 
+    def _draft(self) -> list[str]:
+        draft = self._plan.draft
+        if draft is None:
+            return []
+        parts = [("RAM" if part is draft.memory[0] else part.device, part.total_bytes) for part in draft.memory]
+        taken = " and ".join(f"{gib(size_bytes)} of {device}" for device, size_bytes in parts if size_bytes)
+        return self._wrapped(f"{draft.name} takes {taken} first, for {draft.placement.n_ctx:,} tokens of context", self._head("Draft"))
+
     def _chosen(self) -> list[str]:
         chosen = self._plan.chosen
         if chosen is None:
@@ -141,7 +187,8 @@ class _Page:
         speed = f"about {chosen.tokens_per_second:.{0 if (chosen.tokens_per_second or 0) >= 10 else 1}f} tokens/s"
         facts = f"{gib(chosen.offer.file_bytes)}, {speed}, {chosen.placement.n_ctx:,} tokens of context, {chosen.placement.kv_type} cache"
         title = self._styled(f"{card.NAME}:{chosen.offer.quant}", fg="green", bold=True)
-        how = f"qwq ask -m {chosen.offer.name}" if chosen.offer.is_here else f"qwq pull {chosen.offer.quant}"
+        beside = f" --draft-model {self._plan.draft.name}" if self._plan.draft else ""
+        how = f"qwq ask -m {chosen.offer.name}{beside}" if chosen.offer.is_here else f"qwq pull {chosen.offer.quant}"
         return [
             f"{title}  {facts}",
             *self._wrapped(why(chosen, self._plan), ""),
@@ -158,7 +205,7 @@ class _Page:
 
     def _bars(self, candidate: Candidate) -> list[str]:
         host, *on_gpus = candidate.memory
-        machine = self._plan.machine
+        machine = self._plan.left
         rows = [
             *((gpu.name, part, gpu.free_bytes) for gpu, part in zip(machine.gpus, on_gpus, strict=True) if part.total_bytes),
             ("RAM", host, machine.ram_available_bytes),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from qwq_local.cli.options import load_options, sampling_options
+from qwq_local.cli.options import load_options, sampling_options, speculation_options
 from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 
 
@@ -70,6 +70,7 @@ from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSetting
 @click.option("--no-history", is_flag=True, help="Forget the page's chats when the server ends.")
 @click.option("--open", "opens_page", is_flag=True, help="Open the page in the browser.")
 @load_options
+@speculation_options
 @sampling_options
 def command(**options: Any) -> None:  # noqa: ANN401 - click's
     """Answer over HTTP, as OpenAI, Anthropic and Ollama do, until Ctrl-C.

@@ -30,12 +30,14 @@ def run(options: dict[str, Any]) -> None:
     opens_page, log_format = options.pop("opens_page"), options.pop("log_format")
     how = {"isolated": True, "keeps_chats": options.pop("keeps_chats"), "idle_seconds": options.pop("idle_seconds")}
     settings, load_settings = read_settings(options)
-    model = with_model({**asdict(load_settings), "model": settings.desk.model})["model"]
-    settings = replace(settings, desk=replace(settings.desk, model=model))
+    served = with_model({**asdict(load_settings), "model": settings.desk.model})["model"]
+    settings = replace(settings, desk=replace(settings.desk, model=served))
     logs.set_up(log_format)
 
     def load(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
-        qwq = QwQ.load(model, **asdict(load_settings), **how, on_progress=on_progress)
+        # The draft model was chosen for the model that is served, and need not know the tokens of others.
+        own = load_settings if model == served else replace(load_settings, draft_model=None)
+        qwq = QwQ.load(model, **asdict(own), **how, on_progress=on_progress)
         for text in qwq.notices:
             notice(f"notice: {text}")
         return qwq

@@ -25,6 +25,7 @@ class Request:
     is then closed and answered from. `stop` are texts that end the answer, `constraint` is what it must look like, and with `calls_tools`
     it may call tools; all three leave the thought alone. `stops_repetition`: a thought that repeats itself is closed, an answer that does
     is ended. `is_raw`: all that is drawn is the answer's text, markers and line feeds with it; neither thought nor call is told apart.
+    `speculates`: guesses may be read along; how many depends on the machine's mood, and floats on how many are read at once.
     """
 
     prompt: tuple[int, ...]
@@ -41,6 +42,7 @@ class Request:
     calls_tools: bool = False
     stops_repetition: bool = True
     is_raw: bool = False
+    speculates: bool = True
 
     def room_for_answer(self, n_room: int) -> int:
         """Tokens that its answer may have, where `n_room` are all that it can fill with its prompt. Raises ContextLengthError."""

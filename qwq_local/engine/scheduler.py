@@ -70,7 +70,7 @@ class Job:
     @property
     def n_guessable(self) -> int:
         """Guesses that could be of use, for one token is drawn after the last of them."""
-        return max(0, min(self.answer.n_left, self.n_ctx - self.n_tokens) - 1)
+        return max(0, min(self.answer.n_left, self.n_ctx - self.n_tokens) - 1) if self.request.speculates else 0
 
     def sampler_for(self, draft: Backend) -> Sampler:
         """A sampler that draws from a draft model as the answer's own would."""

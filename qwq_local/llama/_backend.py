@@ -82,11 +82,17 @@ class LlamaBackend:
         """The template in the model's file."""
         return self._model.chat_template
 
+    def take_draft(self, draft: LlamaBackend) -> None:
+        """Let another guess for this one; from now on it is switched, interrupted and closed with it."""
+        self._draft = draft
+
     def use_rope(self, rope: Rope) -> None:
         """Switch the position scaling; the old context is freed first, so that both never need memory at once."""
         if rope != self.rope:
             self._context.close()
             self._context = LlamaContext(self._model, self._shape, rope, self._switch)
+        if self._draft:
+            self._draft.use_rope(rope)
 
     def decode(self, batch: Sequence[BatchToken]) -> None:
         """Read a batch; raises DecodeError or InterruptedDecodeError."""
@@ -134,12 +140,18 @@ class LlamaBackend:
     def interrupt(self) -> None:
         """End the running decode as soon as possible; callable from any thread."""
         self._switch.turn(on=True)
+        if self._draft:
+            self._draft.interrupt()
 
     def rearm(self) -> None:
         """Take back an interrupt."""
         self._switch.turn(on=False)
+        if self._draft:
+            self._draft.rearm()
 
     def close(self) -> None:
-        """Free the context and the model."""
+        """Free the context and the model, and the draft model's."""
         self._context.close()
         self._model.close()
+        if self._draft:
+            self._draft.close()

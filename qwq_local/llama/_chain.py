@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from typing import Any, Final
 
+from qwq_local.errors import SettingsError
 from qwq_local.llama._library import library
 from qwq_local.llama._vocabulary import LlamaVocabulary
 from qwq_local.settings import Sampling
@@ -18,22 +20,38 @@ MIROSTAT_M: Final = 100
 def new_chain(sampling: Sampling, seed: int, vocabulary: LlamaVocabulary, n_ctx: int) -> Any:  # noqa: ANN401 - an opaque pointer
     """A llama_sampler that is a chain of the samplers that do anything; to be freed by llama_sampler_free.
 
-    Penalties that are to look back without limit look back `n_ctx` tokens.
+    Penalties that are to look back without limit look back `n_ctx` tokens. Raises SettingsError where hesitation is penalised and the
+    vocabulary has no token for it.
     """
     lib = library()
+    biases = [_hesitation(sampling, vocabulary), dict(sampling.logit_bias)]  # of several for one token, the last counts
+    before = [_bias(lib, by_token, vocabulary) for by_token in biases if by_token] + _penalties(lib, sampling, vocabulary, n_ctx)
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-    before = [*_bias(lib, sampling, vocabulary), *_penalties(lib, sampling, vocabulary, n_ctx)]
     for link in [*before, *_choice(lib, sampling, seed, vocabulary.n_tokens)]:
         lib.llama_sampler_chain_add(chain, link)
     return chain
 
 
-def _bias(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary) -> list[Any]:  # noqa: ANN401 - as above
-    if not sampling.logit_bias:
-        return []
-    by_token = dict(sampling.logit_bias)  # of several for one token, the last counts
+def end_hesitation(chain: Any) -> None:  # noqa: ANN401 - as above
+    """Take the penalty on hesitation, which comes first, out of a chain that was made with one."""
+    lib = library()
+    lib.llama_sampler_free(lib.llama_sampler_chain_remove(chain, 0))
+
+
+def _hesitation(sampling: Sampling, vocabulary: LlamaVocabulary) -> dict[int, float]:
+    if not sampling.hesitation_penalty:
+        return {}
+    if not vocabulary.hesitation_tokens:
+        raise SettingsError(
+            f"hesitation_penalty is {sampling.hesitation_penalty:g}, but this model has no token for any word of hesitation.",
+            hint="Leave it out for this model.",
+        )
+    return dict.fromkeys(vocabulary.hesitation_tokens, -sampling.hesitation_penalty)
+
+
+def _bias(lib: Any, by_token: Mapping[int, float], vocabulary: LlamaVocabulary) -> Any:  # noqa: ANN401 - as above
     biases = (lib.llama_logit_bias * len(by_token))(*by_token.items())
-    return [lib.llama_sampler_init_logit_bias(vocabulary.n_tokens, len(biases), biases)]
+    return lib.llama_sampler_init_logit_bias(vocabulary.n_tokens, len(biases), biases)
 
 
 def _penalties(lib: Any, sampling: Sampling, vocabulary: LlamaVocabulary, n_ctx: int) -> list[Any]:  # noqa: ANN401 - as above

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qwq_local.backend import Draw
 from qwq_local.errors import DecodeError, SettingsError
-from qwq_local.llama._chain import new_chain
+from qwq_local.llama._chain import end_hesitation, new_chain
 from qwq_local.llama._constraint import AnswerMatcher
 from qwq_local.llama._library import library
 from qwq_local.llama._vocabulary import LlamaVocabulary
@@ -28,7 +28,8 @@ class LlamaSampler:
     """Implements `qwq_local.backend.Sampler`.
 
     `context` gives the llama_context of the last batch, which a switch of the scaling replaces; `n_ctx` is how many tokens penalties look
-    back that have no limit. Raises SettingsError where `sampling` biases a token that the vocabulary does not have.
+    back that have no limit. Raises SettingsError where `sampling` biases a token that the vocabulary does not have, or curbs hesitation and
+    the vocabulary has no token for it.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class LlamaSampler:
         self._n_logprobs = sampling.n_logprobs
         self._matcher = matcher
         self._is_constrained = False
+        self._curbs_hesitation = sampling.hesitation_penalty > 0
         _refuse_unknown(sampling.logit_bias, self._n_vocab)
         self._chain: Any = new_chain(sampling, seed, vocabulary, n_ctx)
 
@@ -68,8 +70,11 @@ class LlamaSampler:
             self._matcher.take(token)
 
     def begin_answer(self) -> None:
-        """From here on the constraint holds, if there is one."""
+        """From here on the constraint holds, if there is one, and hesitation is no longer curbed."""
         self._is_constrained = self._matcher is not None
+        if self._curbs_hesitation:
+            self._curbs_hesitation = False
+            end_hesitation(self._chain)
 
     def close(self) -> None:
         """Free the chain and its links."""

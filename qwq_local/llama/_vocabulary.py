@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from qwq_local import card
 from qwq_local.errors import LoadError
+from qwq_local.hesitation import hesitation_tokens
 from qwq_local.llama._library import library
 from qwq_local.llama._model import LlamaModel
 from qwq_local.llama._normal import normalized
@@ -45,6 +46,11 @@ class LlamaVocabulary:
         """QwQ's two end tokens, and whatever else the file says ends an answer."""
         ends = {self.markers[text] for text in card.END_TOKENS if text in self.markers}
         return frozenset(ends | {token for token in self.markers.values() if library().llama_vocab_is_eog(self.handle, token)})
+
+    @cached_property
+    def hesitation_tokens(self) -> tuple[int, ...]:
+        """The tokens that hesitate (`qwq_local.hesitation`); a vocabulary may have none."""
+        return hesitation_tokens(self.tokenize)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ordinary text: normalised as the checkpoint's tokenizer does, and never a marker."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,10 @@ class ModelFile:
     def longest_ctx(self) -> int:
         """Tokens of context with YaRN."""
         return int(self.native_ctx * self.yarn_factor)
+
+    def absolute(self) -> ModelFile:
+        """The same file, wherever the current folder is."""
+        return replace(self, path=self.path.absolute())
 
 
 def find(name: str) -> ModelFile:

@@ -32,6 +32,11 @@ class Placement:
     memory: tuple[DeviceBytes, ...]
 
     @property
+    def weights_bytes(self) -> int:
+        """The weights on all devices."""
+        return sum(part.weights_bytes for part in self.memory)
+
+    @property
     def kind(self) -> str:
         """Where the layers are: `cpu`, `gpu` or `both`. Predictions of speed err alike where the same devices work."""
         if self.gpu_layers == 0:
@@ -79,7 +84,12 @@ class Placer:
     def place(self, n_ctx: int, kv_type: KvType, gpu_layers: int) -> Placement:
         """So many layers on the GPUs, divided so that each takes its part where that can be, else by what is free."""
         shares = self._split(n_ctx, kv_type, gpu_layers) or _proportional(gpu_layers, self._machine.gpus)
-        return Placement(n_ctx, kv_type, self.all_layers, gpu_layers, shares, self._memory(n_ctx, kv_type, shares))
+        return self.place_so(n_ctx, kv_type, shares)
+
+    def place_so(self, n_ctx: int, kv_type: KvType, gpu_shares: tuple[int, ...]) -> Placement:
+        """So many layers on each GPU, whether or not it holds them."""
+        memory = self._memory(n_ctx, kv_type, gpu_shares)
+        return Placement(n_ctx, kv_type, self.all_layers, sum(gpu_shares), gpu_shares, memory)
 
     def shortage(self, placement: Placement) -> Shortage | None:
         """The first device that cannot hold its part, the GPUs before the RAM; None where everything fits."""

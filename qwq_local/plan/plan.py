@@ -27,6 +27,7 @@ from typing import Final, TypeAlias
 
 from qwq_local import card
 from qwq_local.machine.machine import Machine
+from qwq_local.plan.draft import DraftPlace
 from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.placement import Placement, Placer, Shortage, last_true
 from qwq_local.plan.shape import ModelShape
@@ -121,11 +122,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """All candidates, those that fit first and the best of them first."""
+    """All candidates, those that fit first and the best of them first; each is placed beside the draft model, where there is one."""
 
     machine: Machine
     wish: PlanWish
     candidates: tuple[Candidate, ...]
+    draft: DraftPlace | None = None
+
+    @property
+    def left(self) -> Machine:
+        """What the candidates have of the machine."""
+        return self.draft.left if self.draft else self.machine
 
     @property
     def chosen(self) -> Candidate | None:
@@ -133,10 +140,11 @@ class Plan:
         return self.candidates[0] if self.candidates and self.candidates[0].fits else None
 
 
-def make_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish) -> Plan:
-    """Rank the offers by the rules."""
-    candidates = [consider(machine, offer, wish) for offer in offers]
-    return Plan(machine, wish, tuple(sorted(candidates, key=lambda candidate: (not candidate.fits, candidate.rank))))
+def make_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish, draft: DraftPlace | None = None) -> Plan:
+    """Rank the offers by the rules, on what a draft model leaves of the machine."""
+    left = draft.left if draft else machine
+    candidates = [consider(left, offer, wish) for offer in offers]
+    return Plan(machine, wish, tuple(sorted(candidates, key=lambda candidate: (not candidate.fits, candidate.rank))), draft)
 
 
 def consider(machine: Machine, offer: Offer, wish: PlanWish) -> Candidate:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from qwq_local.plan.placement import RAM
+from qwq_local.plan.draft import DraftPlace
+from qwq_local.plan.placement import RAM, Placement, Shortage
 from qwq_local.plan.plan import (
     FROM_RAM,
     LEAST_LOSS,
@@ -28,7 +29,7 @@ from qwq_local.plan.plan import (
 def why(candidate: Candidate, plan: Plan) -> str:
     """Why the plan chose this candidate, or did not."""
     if candidate.shortage:
-        return why_not_fitting(candidate)
+        return why_not_fitting(candidate, plan.draft)
     chosen = plan.chosen
     assert chosen is not None, "one that fits is chosen"
     return _why_chosen(candidate, plan) if candidate is chosen else _why_not(candidate, chosen)
@@ -39,21 +40,31 @@ def gib(size_bytes: float) -> str:
     return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 / 10 else f"{size_bytes / 2**20:.0f} MiB"
 
 
-def why_not_fitting(candidate: Candidate) -> str:
-    """What a candidate that does not fit needs, and what there is."""
-    shortage, placement = candidate.shortage, candidate.placement
-    assert shortage is not None, "asked only of what does not fit"
-    device = "of RAM" if shortage.device == RAM else f"on {shortage.device} for {_layers(candidate)}"
+def why_not_fitting(candidate: Candidate, draft: DraftPlace | None = None) -> str:
+    """What a candidate that does not fit needs, and what there is beside a draft model."""
+    assert candidate.shortage is not None, "asked only of what does not fit"
+    beside = f" beside the {gib(draft.bytes_on(candidate.shortage.device))} of the draft model {draft.name}" if draft else ""
+    return f"{_needs(candidate.placement, candidate.shortage)}{beside}."
+
+
+def why_draft_not_fitting(draft: DraftPlace) -> str:
+    """What a draft model that does not fit needs, and what there is."""
+    assert draft.shortage is not None, "asked only of what does not fit"
+    return f"{_needs(draft.placement, draft.shortage)}."
+
+
+def _needs(placement: Placement, shortage: Shortage) -> str:
+    device = "of RAM" if shortage.device == RAM else f"on {shortage.device} for {_layers(placement)}"
     context = f"{placement.n_ctx:,} tokens in a {placement.kv_type} cache"
-    return f"With {context} it needs {gib(shortage.needed_bytes)} {device}, and {gib(shortage.usable_bytes)} can be used."
+    return f"With {context} it needs {gib(shortage.needed_bytes)} {device}, and {gib(shortage.usable_bytes)} can be used"
 
 
 def _loss(candidate: Candidate) -> str:
     return f"{candidate.offer.loss:.4f}" if candidate.offer.loss < UNKNOWN_LOSS else "unknown"
 
 
-def _layers(candidate: Candidate) -> str:
-    return f"{candidate.placement.gpu_layers} of {candidate.placement.all_layers} layers"
+def _layers(placement: Placement) -> str:
+    return f"{placement.gpu_layers} of {placement.all_layers} layers"
 
 
 def _speed(candidate: Candidate) -> str:
@@ -65,7 +76,8 @@ def _why_chosen(candidate: Candidate, plan: Plan) -> str:
     wanted = contexts(candidate.offer, plan.wish)[0]
     cache = _why_this_cache(candidate, plan)
     shorter = f", of {wanted:,} wanted" if candidate.placement.n_ctx < wanted else ""
-    layers = f", {_layers(candidate)} being on the GPU" if candidate.placement.gpu_layers else ""
+    layers = _layers(candidate.placement)
+    on_gpu = f", {layers} being on the GPU" if candidate.placement.gpu_layers else ""
     sentences: Mapping[int, str] = {
         WHOLE: f"The least loss ({_loss(candidate)}) of those that fit whole on the GPU with {n_ctx}{cache}.",
         WHOLE_SHORTER: f"Whole on the GPU with {n_ctx}{shorter}: at 4 bits the longest that fits (loss {_loss(candidate)}){cache}.",
@@ -73,8 +85,8 @@ def _why_chosen(candidate: Candidate, plan: Plan) -> str:
         WHOLE_3_BITS_SHORTER: (
             f"Whole on the GPU with {n_ctx}{shorter}: a shorter context comes before layers in RAM (loss {_loss(candidate)}){cache}."
         ),
-        SPILLED: f"The smallest that loses no more than {MOST_LOSS:.4f}: {_layers(candidate)} on the GPU, the rest in RAM, with {n_ctx}.",
-        FROM_RAM: f"The least loss ({_loss(candidate)}) worth reading from RAM{layers}: fits with {n_ctx}{shorter}{cache}.",
+        SPILLED: f"The smallest that loses no more than {MOST_LOSS:.4f}: {layers} on the GPU, the rest in RAM, with {n_ctx}.",
+        FROM_RAM: f"The least loss ({_loss(candidate)}) worth reading from RAM{on_gpu}: fits with {n_ctx}{shorter}{cache}.",
         TOO_LARGE: f"Larger than need be for this machine, but nothing better is at hand: fits with {n_ctx}{shorter}.",
         TOO_SMALL: f"Loses much ({_loss(candidate)}), but nothing better fits: {n_ctx}{shorter}.",
     }
@@ -95,7 +107,9 @@ def _why_not(candidate: Candidate, chosen: Candidate) -> str:
     if candidate.rule in {WHOLE_SHORTER, WHOLE_3_BITS_SHORTER} and candidate.placement.n_ctx < chosen.placement.n_ctx:
         return f"Whole only with {candidate.placement.n_ctx:,} tokens of context, and {chosen.placement.n_ctx:,} are possible."
     if candidate.rule in {SPILLED, TOO_LARGE}:
-        return f"{_layers(candidate)} on the GPU: {candidate.tokens_per_second:.1f} tokens/s against {chosen.tokens_per_second:.1f}."
+        return (
+            f"{_layers(candidate.placement)} on the GPU: {candidate.tokens_per_second:.1f} tokens/s against {chosen.tokens_per_second:.1f}."
+        )
     return _loses_more(candidate, chosen)
 
 
@@ -108,11 +122,11 @@ def _loses_more(candidate: Candidate, chosen: Candidate) -> str:
 
 
 def _spills(candidate: Candidate, _: Candidate) -> str:
-    return f"Only {_layers(candidate)} on the GPU: {_speed(candidate)}."
+    return f"Only {_layers(candidate.placement)} on the GPU: {_speed(candidate)}."
 
 
 def _reads_from_ram(candidate: Candidate, _: Candidate) -> str:
-    where = f"Only {_layers(candidate)} on the GPU" if candidate.placement.gpu_layers else "Read from RAM"
+    where = f"Only {_layers(candidate.placement)} on the GPU" if candidate.placement.gpu_layers else "Read from RAM"
     return f"{where}: {_speed(candidate)}."
 
 

@@ -83,6 +83,8 @@ class _EngineCollector(Collector):
             yield _counter("qwq_cached_prompt_tokens", "Of these, those that stood in the KV cache", [((), numbers.cached_prompt_tokens)])
             yield _counter("qwq_completion_tokens", "Tokens of answers, thoughts included", [((), numbers.completion_tokens)])
             yield _counter("qwq_reasoning_tokens", "Tokens of thoughts", [((), numbers.reasoning_tokens)])
+            yield _counter("qwq_drafted_tokens", "Tokens that were guessed, and read along", [((), numbers.drafted_tokens)])
+            yield _counter("qwq_accepted_tokens", "Of these, those that were right", [((), numbers.accepted_tokens)])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -85,6 +85,7 @@ class Samplers(Wire):
     mirostat: int | None = ranged("mirostat")
     mirostat_tau: float | None = ranged("mirostat_tau")
     mirostat_eta: float | None = ranged("mirostat_eta")
+    hesitation_penalty: float | None = ranged("hesitation_penalty")
 
     def sampling_options(self) -> dict[str, Any]:
         """All that were given, a format's own among them, as options of `QwQ.stream`; a seed of 64 bits becomes one of llama.cpp's."""

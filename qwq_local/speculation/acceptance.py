@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,6 +10,8 @@ MEMORY: Final = 64.0
 """Guesses after which what came before counts half."""
 PRIOR_WEIGHT: Final = 4.0
 """Guesses that what was known before counts for."""
+HOPE: Final = 0.5
+"""Of one guess: the standard deviation of what is right as often as not."""
 
 
 class Acceptance:
@@ -29,6 +32,14 @@ class Acceptance:
         """The probability that a guess of this kind is right."""
         prior = self._prior.chance(kind) if isinstance(self._prior, Acceptance) else self._prior[kind]
         return (self._right[kind] + PRIOR_WEIGHT * prior) / (self._all[kind] + PRIOR_WEIGHT)
+
+    def hopeful_chance(self, kind: int) -> float:
+        """The probability at the upper edge of what was seen so far, so that few bad beginnings do not end the matter."""
+        return min(1.0, self.chance(kind) + HOPE / math.sqrt(1 + self.n_seen(kind)))
+
+    def n_seen(self, kind: int) -> float:
+        """Guesses of this kind that it knows of, of late."""
+        return self._all[kind] + (self._prior.n_seen(kind) if isinstance(self._prior, Acceptance) else 0.0)
 
     def note(self, kind: int, *, right: bool) -> None:
         """A guess was right, or was not; the prior learns of it too, where it is one that learns."""

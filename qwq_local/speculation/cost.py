@@ -9,6 +9,7 @@ GAIN: Final = 0.1
 """How much of what surprises at one step is believed."""
 MOST_SURPRISE: Final = math.log(2)
 """A step that took longer than this, as a logarithm, tells of the machine's other work."""
+BELIEVED_AFTER: Final = 2
 FORGOTTEN_AFTER: Final = 2048
 """Steps after which a width that was not seen meanwhile is worth another try."""
 
@@ -18,13 +19,14 @@ class StepCost:
 
     The logarithm of each is a sum: what all widths have in common, which drifts as texts grow and machines heat, and what is the width's
     own. A width that was not seen is thought to be cheap, at `token_seconds` for each token beyond the next smaller one that was (what a
-    token of a prompt takes is the least), so that it is tried once.
+    token of a prompt takes is the least), so that it is tried; BELIEVED_AFTER times, since machines stumble, and the quickest counts.
     """
 
     def __init__(self, most: int) -> None:
         self._common = 0.0
         self._own: dict[int, float] = {}
         self._seen_at: dict[int, int] = {}
+        self._n_seen: dict[int, int] = {}
         self._most = most
         self._n_steps = 0
         self.token_seconds = 0.0
@@ -35,8 +37,10 @@ class StepCost:
             return
         self._n_steps += 1
         found = math.log(seconds) - self._common
-        if not self._is_known(width):
-            self._own[width] = found
+        if self._is_forgotten(width):
+            self._own[width], self._n_seen[width] = found, 1
+        elif not self._is_known(width):
+            self._own[width], self._n_seen[width] = min(found, self._own[width]), self._n_seen[width] + 1
         else:
             surprise = max(-MOST_SURPRISE, min(MOST_SURPRISE, found - self._own[width]))
             self._common += GAIN * surprise
@@ -52,8 +56,11 @@ class StepCost:
         above = next((n for n in range(width + 1, self._most + 1) if self._is_known(n)), 0)
         return min(cheap, self._known(above)) if above else cheap
 
+    def _is_forgotten(self, width: int) -> bool:
+        return width not in self._own or self._n_steps - self._seen_at[width] >= FORGOTTEN_AFTER
+
     def _is_known(self, width: int) -> bool:
-        return width in self._own and self._n_steps - self._seen_at[width] < FORGOTTEN_AFTER
+        return not self._is_forgotten(width) and self._n_seen[width] >= BELIEVED_AFTER
 
     def _known(self, width: int) -> float:
         return math.exp(self._common + self._own[width])

@@ -11,7 +11,7 @@ from qwq_local.errors import DecodeError
 from qwq_local.speculation.alike import common_prefix
 from qwq_local.speculation.writer import Writer
 
-NEAR: Final = 16
+MOST_NEAR: Final = 16
 """Tokens that a draft model may be behind when it begins to guess; more are read beforehand."""
 
 
@@ -26,9 +26,14 @@ class DraftModel:
         self._backend = backend
         self._rope = backend.rope
         self._held: dict[int, list[int]] = {}
+        self._near = max(1, min(MOST_NEAR, backend.n_batch // backend.n_sequences))
 
-    def lag(self, writer: Writer) -> int:
-        """Tokens of a text that are to be read before its next can be guessed; one at least."""
+    def is_near(self, writer: Writer) -> bool:
+        """Whether a text is read so far that its next tokens can be guessed."""
+        return self._lag(writer) <= self._near
+
+    def _lag(self, writer: Writer) -> int:
+        """Tokens of a text that are not read."""
         held = self._held.get(_sequence(writer), [])
         return len(writer.tokens) - common_prefix(held, writer.tokens)
 
@@ -44,10 +49,10 @@ class DraftModel:
         self._read([(_sequence(writer), piece)], wants_logits=False)
 
     def guess(self, writers: Sequence[Writer], n_guesses: Sequence[int]) -> list[list[int]]:
-        """So many guesses for each text, of which none is more than NEAR behind. Raises DecodeError, and InterruptedDecodeError."""
+        """So many guesses for each text, all of which are near. Raises DecodeError, and InterruptedDecodeError."""
         for writer in writers:
             self._settle(writer)
-        self._make_room(sum(map(self.lag, writers)) + sum(n_guesses), {_sequence(writer) for writer in writers})
+        self._make_room(sum(map(self._lag, writers)) + sum(n_guesses), {_sequence(writer) for writer in writers})
         guesses: list[list[int]] = [[] for _ in writers]
         with ExitStack() as stack:
             samplers = [writer.sampler_for(self._backend) for writer in writers]

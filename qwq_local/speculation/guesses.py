@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from qwq_local.speculation.acceptance import Acceptance
-from qwq_local.speculation.ngrams import NgramIndex, Trail
+from qwq_local.speculation.ngrams import LEAST_MATCH, MOST_MISSED, NgramIndex, Trail
 
-NGRAM_PRIOR: Final = (0.3, 0.4, 0.6, 0.8, 0.9)
-"""What to expect of a guess behind 3, 4 to 7, 8 to 15, 16 to 31 and 32 like tokens before anything was seen; soon of no weight."""
+NGRAM_PRIOR: Final = (0.2, 0.3, 0.4, 0.6, 0.8, 0.9)
+"""What to expect of a guess behind less than 3 like tokens, 3, 4 to 7, 8 to 15, 16 to 31 and more, before anything was seen."""
 MODEL_PRIOR: Final = (0.7,)
 """The same of a draft model."""
 LEAST_CHANCE: Final = 0.1
@@ -43,13 +43,14 @@ class TextGuesses:
                 break
             right = trail.next_token == tokens[place]
             self._acceptance.note(_kind(trail.n_alike), right=right)
-            if right:
-                trail.step()
-            else:
+            trail.step(right=right)
+            if trail.n_missed > MOST_MISSED:
                 trail = None
         self._n_followed = len(tokens)
         self._index.extend(self._number)
-        self._trail = self._index.find(tokens) if trail is None or trail.next_token is None else trail
+        if trail is None or trail.next_token is None or trail.n_alike < LEAST_MATCH:
+            trail = self._index.find(tokens) or trail
+        self._trail = trail if trail and trail.next_token is not None else None
 
     def chances(self, n_most: int) -> list[float]:
         """For each guess from n-grams the chance that it is right, and all before it."""
@@ -70,7 +71,7 @@ class TextGuesses:
 
     def model_chances(self, n_most: int) -> list[float]:
         """The same of a draft model's guesses."""
-        chance = self._model.chance(0)
+        chance = self._model.hopeful_chance(0)
         chances = [chance**n for n in range(1, n_most + 1)]
         return [chance for chance in chances if chance >= LEAST_CHANCE]
 
@@ -94,4 +95,4 @@ class TextGuesses:
 
 
 def _kind(n_alike: int) -> int:
-    return min(n_alike.bit_length(), 6) - 2
+    return 0 if n_alike < LEAST_MATCH else min(n_alike.bit_length(), 6) - 1

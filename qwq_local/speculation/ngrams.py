@@ -14,6 +14,9 @@ from qwq_local.speculation.alike import n_alike_before
 
 ORDERS: Final = (8, 3)
 """Numbers of last tokens that are looked up, the better first: where eight have come before, three that came later tell less."""
+LEAST_MATCH: Final = min(ORDERS)
+MOST_MISSED: Final = 3
+"""Tokens in a row that may be other ones before a text is thought to have left the other's trail."""
 LONGEST_MATCH: Final = 32
 """Like tokens are counted up to here."""
 MOST_TOKENS: Final = 2**16
@@ -36,7 +39,7 @@ class NgramIndex:
     def begin(self, tokens: Sequence[int]) -> int:
         """A text that may grow: the very sequence is kept. Returns its number."""
         text, self._next_id = self._next_id, self._next_id + 1
-        self._texts[text], self._n_indexed[text] = tokens, min(ORDERS)
+        self._texts[text], self._n_indexed[text] = tokens, LEAST_MATCH
         return text
 
     def extend(self, text: int) -> None:
@@ -84,11 +87,15 @@ class NgramIndex:
 
 @dataclass
 class Trail:
-    """A text that goes on as another does: its next token should stand at `place` of `source`; `n_alike` tokens before that are alike."""
+    """A text that goes on as another does: its next token should stand at `place` of `source`.
+
+    `n_alike` tokens before that are alike in both, or else the last `n_missed` are not.
+    """
 
     source: Sequence[int]
     place: int
     n_alike: int
+    n_missed: int = 0
 
     @property
     def next_token(self) -> int | None:
@@ -99,12 +106,12 @@ class Trail:
         """How many there are, up to `n_most`; where the source are the tokens that go on, it never ends."""
         return n_most if self.source is tokens else min(n_most, len(self.source) - self.place)
 
-    def step(self) -> None:
-        """The guess was right."""
+    def step(self, *, right: bool) -> None:
+        """The guess was right, or another token stands in its place: then what follows may still be alike, as in a text with changes."""
         self.place += 1
-        self.n_alike += 1
+        self.n_alike, self.n_missed = (self.n_alike + 1, 0) if right else (0, self.n_missed + 1)
 
-    def guesses(self, n_most: int) -> list[int]:
-        """The next tokens. Where the source is the text itself, it may end in the guesses, which are then gone round again."""
-        found = list(self.source[self.place : self.place + n_most])
-        return (found * -(-n_most // len(found)))[:n_most] if found else []
+    def guesses(self, n: int) -> list[int]:
+        """The next tokens. Where the source is the text itself, it ends where the guesses begin, and these are gone round again."""
+        found = list(self.source[self.place : self.place + n])
+        return (found * -(-n // len(found)))[:n] if found else []

@@ -16,13 +16,15 @@ from qwq_local.backend import Backend, InterruptedDecodeError
 from qwq_local.errors import DecodeError
 from qwq_local.speculation.acceptance import Acceptance
 from qwq_local.speculation.cost import StepCost
-from qwq_local.speculation.draft_model import NEAR, DraftModel
+from qwq_local.speculation.draft_model import DraftModel
 from qwq_local.speculation.guesses import MODEL_PRIOR, NGRAM_PRIOR, TextGuesses
 from qwq_local.speculation.ngrams import NgramIndex
-from qwq_local.speculation.widths import Offer, best_rate, choose
+from qwq_local.speculation.widths import LEAST_GAIN, NO_GUESSES, Offer, best_rate, choose
 from qwq_local.speculation.writer import Writer
 
 SMOOTHING: Final = 0.2
+MOST_WIDTH: Final = 64
+"""Tokens of a step with guesses: with more, every machine is bound by arithmetic."""
 LEAST_PROMPT: Final = 64
 """Tokens; shorter pieces of prompts say more of the weights than of the tokens."""
 
@@ -45,7 +47,8 @@ class Speculator:
         self._model = DraftModel(draft) if draft else None
         self._clock = clock
         self._index = NgramIndex()
-        self._cost = StepCost(most_width)
+        self._most_width = min(most_width, MOST_WIDTH)
+        self._cost = StepCost(self._most_width)
         self._general, self._general_model = Acceptance(NGRAM_PRIOR), Acceptance(MODEL_PRIOR)
         self._texts: dict[int, TextGuesses] = {}
         self._bids: dict[int, _Bid] = {}
@@ -55,9 +58,12 @@ class Speculator:
     def guess(self, writers: Sequence[Writer], room: int) -> dict[int, list[int]]:
         """Guesses by the writers' ids; `room` is for all of them. Whoever is not named gets none."""
         self._bids = {}
+        room = min(room, self._most_width - len(writers))
         if room <= 0:
             return {}
-        bids = [self._bid(writer, len(writers), room) for writer in writers]
+        bids = [bid for writer in writers if (bid := self._bid(writer, len(writers), room))]
+        if not bids:
+            return {}
         counts = choose(len(writers), [bid.offer for bid in bids], room, self._cost.seconds)
         free = room - sum(counts)
         for i, bid in enumerate(bids):
@@ -89,26 +95,29 @@ class Speculator:
         if text is not None:
             text.end()
 
-    def _bid(self, writer: Writer, n_texts: int, room: int) -> _Bid:
+    def _bid(self, writer: Writer, n_texts: int, room: int) -> _Bid | None:
+        """What is offered for a text: the better of what n-grams and a draft model can."""
         text = self._texts.get(writer.id)
         if text is None:
             text = self._texts[writer.id] = TextGuesses(writer.tokens, self._index, self._general, self._general_model)
         text.follow()
         n_most = min(room, writer.n_guessable)
-        bid = _Bid(writer, text, Offer(text.chances(n_most)))
+        chances = text.chances(n_most)
+        bid = _Bid(writer, text, Offer(chances)) if chances else None
         if self._model is None or not self._model.fits(writer, n_most):
             return bid
-        offer = Offer(text.model_chances(n_most), self._guess_seconds)
-        pays = best_rate(n_texts, offer, self._cost.seconds) > best_rate(n_texts, bid.offer, self._cost.seconds)
-        is_trial = not pays and not bid.offer.chances and text.tries_model
-        if not (pays or is_trial) or not self._is_near(writer):
+        by_model = Offer(text.model_chances(n_most), self._guess_seconds)
+        pays = self._rate(n_texts, by_model) > max(self._rate(n_texts, bid.offer) if bid else 0.0, LEAST_GAIN * self._rate(n_texts))
+        if not (pays or (bid is None and text.tries_model)) or not self._is_near(self._model, writer):
             return bid
-        return _Bid(writer, text, offer, is_model=True, is_trial=is_trial)
+        return _Bid(writer, text, by_model, is_model=True, is_trial=not pays)
 
-    def _is_near(self, writer: Writer) -> bool:
+    def _rate(self, n_texts: int, offer: Offer = NO_GUESSES) -> float:
+        return best_rate(n_texts, offer, self._cost.seconds)
+
+    def _is_near(self, model: DraftModel, writer: Writer) -> bool:
         """Whether the draft model has read nearly all of a text; else it reads a piece of it."""
-        assert self._model is not None, "there is one to ask"
-        if self._model.lag(writer) <= NEAR:
+        if model.is_near(writer):
             return True
         self._with_model(lambda model: model.catch_up(writer))
         return False

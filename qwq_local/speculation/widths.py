@@ -18,6 +18,9 @@ class Offer:
     find_seconds: float = 0.0
 
 
+NO_GUESSES: Final = Offer()
+
+
 def choose(n_texts: int, offers: Sequence[Offer], room: int, seconds: Callable[[int], float]) -> list[int]:
     """How many guesses of each offer to read, so that most tokens a second are written.
 

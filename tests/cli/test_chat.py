@@ -22,6 +22,7 @@ from qwq_local.cli.chatting.talk import Talk
 from qwq_local.engine import Answering, Finished, Timings, Usage
 from qwq_local.errors import ContextLengthError
 from qwq_local.history import History
+from qwq_local.models.inventory import demo_model
 from qwq_local.prompt import Message
 from qwq_local.runtime import ToolCall
 from tests.programs import PROGRAM, SERVER, Ended, Qwq, posix
@@ -52,6 +53,14 @@ def test_each_line_is_a_turn(chat: Callable[..., Ended]) -> None:
     assert r"\boxed{132}" in first
     assert r"\boxed{42}" in second
     assert "carry" in ended.err
+
+
+def test_another_model_does_without_the_draft_of_the_one_before(chat: Callable[..., Ended], nano_draft: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(demo_model().path.read_bytes())
+    ended = chat(f"/ctx 400\n/model {other}\n/model {nano_draft}\nWhat is 47 + 85?", "--draft-model", str(nano_draft))
+    assert (ended.code, r"\boxed{132}" in ended.out) == (0, True)
+    assert ended.err.count(f"The draft model {nano_draft} was for the model before, and is not used any more.") == 1
 
 
 def test_thoughts_can_be_left_out(chat: Callable[..., Ended]) -> None:
@@ -258,6 +267,7 @@ def test_what_cannot_be_done_is_told_with_what_can(history: History, tmp_path: P
         "/set temperature hot": "must be a number",
         "/set temperature 9": "between 0 and 5",
         "/set top_k 2.5": "must be a whole number",
+        "/set hesitation-penalty -1": "hesitation_penalty is -1.0, but must lie between 0 and 100",
         "/think much": "must be a whole number",
         "/ctx many": "must be a whole number",
         "/file": "Which file?",

@@ -90,7 +90,8 @@ def test_json_is_one_object_of_the_promised_shape(qwq: Qwq) -> None:
     assert list(reply) == ["model", "reasoning_content", "content", "finish_reason", "usage", "rope", "seed", "timings"]
     assert (reply["model"], reply["finish_reason"], reply["rope"], reply["seed"]) == ("demo", "stop", "native", 3)
     usage = reply["usage"]
-    assert list(usage) == ["prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "total_tokens"]
+    counts = ["prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "drafted_tokens", "accepted_tokens"]
+    assert list(usage) == [*counts, "total_tokens"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert 0 < usage["reasoning_tokens"] < usage["completion_tokens"]
     assert all(seconds >= 0 for seconds in reply["timings"].values())

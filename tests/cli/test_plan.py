@@ -11,6 +11,7 @@ from qwq_local.cli import _run
 from qwq_local.cli.plan import command
 from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import GIB
+from qwq_local.models.inventory import demo_model
 
 CANDIDATE_KEYS = {"quant", "file_bytes", "fits", "gpu_layers", "n_ctx", "kv_type", "memory", "tokens_per_second", "quality_loss", "why"}
 
@@ -30,7 +31,8 @@ def text(*arguments: str) -> str:
 
 def test_the_json_is_what_is_promised() -> None:
     found = plan("--vram", "24", "--ram", "64")
-    assert found.keys() == {"hardware", "chosen", "candidates"}
+    assert found.keys() == {"hardware", "draft", "chosen", "candidates"}
+    assert found["draft"] is None
     assert found["hardware"]["ram_total_bytes"] == 64 * GIB
     gpu, cpu = found["hardware"]["devices"]
     assert (gpu["kind"], gpu["total_bytes"], gpu["free_bytes"]) == ("gpu", 24 * GIB, 24 * GIB)
@@ -144,3 +146,35 @@ def header_of_qwq() -> bytes:
     from qwq_local.models.inventory import demo_model
 
     return demo_model().path.read_bytes()
+
+
+def test_a_draft_model_takes_its_place_first(nano_draft: Path) -> None:
+    alone, beside = plan("--vram", "24", "--ram", "64"), plan("--vram", "24", "--ram", "64", "--draft-model", str(nano_draft))
+    draft = beside["draft"]
+    assert (draft["name"], draft["n_ctx"], draft["kv_type"], draft["gpu_layers"]) == (str(nano_draft), 512, "f16", 4)
+    assert [part["device"] for part in draft["memory"]] == ["CPU", "GPU0"]
+    assert beside["hardware"] == alone["hardware"]
+    assert beside["chosen"]["tokens_per_second"] == alone["chosen"]["tokens_per_second"]
+    page = " ".join(text("--ram", "64", "--draft-model", str(nano_draft)).split())
+    assert f"Draft {nano_draft} takes 9 MiB of RAM first, for 512 tokens of context" in page
+
+
+def test_where_nothing_fits_beside_a_draft_model_its_share_is_told(nano_draft: Path) -> None:
+    nothing = plan("--ram", "6", "--draft-model", str(nano_draft))
+    assert nothing["chosen"] is None
+    assert nothing["draft"]["name"] == str(nano_draft)
+    assert all(candidate["why"].endswith(f"beside the 9 MiB of the draft model {nano_draft}.") for candidate in nothing["candidates"])
+
+
+def test_a_draft_model_is_held_against_the_chosen_file_where_that_is_here(
+    nano_draft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QWQ_MODELS", str(tmp_path))
+    nano = tmp_path / "QwQ-32B-Q4_K_M.gguf"
+    nano.write_bytes(demo_model().path.read_bytes())
+    assert plan("--ram", "64", "--draft-model", str(nano_draft))["chosen"]["is_here"]
+    assert f"qwq ask -m QwQ-32B:Q4_K_M --draft-model {nano_draft}" in text("--ram", "64", "--draft-model", str(nano_draft))
+    assert _run(["plan", "--ram", "64", "--draft-model", "demo"]) == 1
+    assert "demo has 3 MiB of weights, and QwQ-32B:Q4_K_M itself" in capsys.readouterr().err
+    assert _run(["plan", "--ram", "64", "--draft-model", "none.gguf"]) == 1
+    assert "The draft model cannot be used: The model 'none.gguf' does not exist." in capsys.readouterr().err

@@ -65,20 +65,24 @@ def test_a_system_message_comes_first(qwq: Qwq, asked: list[dict[str, Any]]) -> 
 
 def test_options_arrive_as_given_and_defaults_are_the_cards(qwq: Qwq, asked: list[dict[str, Any]]) -> None:
     qwq("ask", QUESTION)
-    load_flags = ["-m", "x.gguf", "--ctx", "99", "--gpu-layers", "7", "--kv-type", "q8_0", "--rope", "yarn"]
+    load_flags = ["-m", "x.gguf", "--ctx", "99", "--gpu-layers", "7", "--kv-type", "q8_0", "--rope", "yarn", "--draft-model", "small"]
+    load_flags += ["--no-speculation"]
     flags = ["--temperature", "1", "--top-p", "0.5", "--top-k", "9", "--min-p", "0.1", "--presence-penalty", "1.5", "--seed", "4"]
+    flags += ["--hesitation-penalty", "2"]
     tool_flags = ["--mcp", "python server.py", "--allow-tool", "a*", "--allow-tool", "b", "--allow-tools"]
     qwq("ask", *load_flags, *flags, *tool_flags, "--max-tokens", "5", "--think-tokens", "3", "--no-thoughts", "--json", QUESTION)
     first, second = asked
     defaults = {"temperature": 0.6, "top_p": 0.95, "top_k": 40, "min_p": 0, "presence_penalty": 0, "seed": None}
-    defaults |= {"max_tokens": None, "think_tokens": None}
+    defaults |= {"hesitation_penalty": 0, "max_tokens": None, "think_tokens": None}
     load: dict[str, Any] = {"model": None, "n_ctx": None, "n_gpu_layers": None, "kv_type": None, "rope": "auto", "force": False}
+    load |= {"draft_model": None, "speculates": True}
     shown: dict[str, Any] = {"as_json": False, "shows_thoughts": True, "tools": ToolFlags()}
     assert first == {"messages": first["messages"], "load": load, **shown, **defaults}
     given_values = {"temperature": 1, "top_p": 0.5, "top_k": 9, "min_p": 0.1, "presence_penalty": 1.5, "seed": 4}
-    given_values |= {"max_tokens": 5, "think_tokens": 3}
+    given_values |= {"hesitation_penalty": 2, "max_tokens": 5, "think_tokens": 3}
     shown = {"as_json": True, "shows_thoughts": False, "tools": ToolFlags(("python server.py",), ("a*", "b"), allows_all=True)}
     load = {"model": "x.gguf", "n_ctx": 99, "n_gpu_layers": 7, "kv_type": "q8_0", "rope": "yarn", "force": False}
+    load |= {"draft_model": "small", "speculates": False}
     assert second == {"messages": second["messages"], "load": load, **shown, **given_values}
 
 
@@ -140,7 +144,8 @@ def test_an_argument_that_is_not_utf_8_is_refused(qwq: Qwq, arguments: list[str 
 
 
 BAD_OPTIONS = """--temperature 6  --temperature -1  --temperature nan  --temperature hot  --top-p 1.5  --top-p inf  --top-k -1  --top-k 1.5
---top-k 2147483648  --min-p -0.5  --presence-penalty 3  --seed -1  --seed 4294967296  --seed x  --max-tokens 0  --max-tokens -5
+--top-k 2147483648  --min-p -0.5  --presence-penalty 3  --hesitation-penalty -1  --hesitation-penalty nan
+--hesitation-penalty 101  --hesitation-penalty much  --seed -1  --seed 4294967296  --seed x  --max-tokens 0  --max-tokens -5
 --max-tokens many  --ctx 0  --ctx 15  --ctx 2049  --ctx 2147483648  --ctx long  --gpu-layers -1  --gpu-layers all  --kv-type q5_0
 --kv-type f32  --rope linear"""
 

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -42,7 +43,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 def test_a_server_is_set_as_its_settings_say_where_no_option_does(serve: Serve) -> None:
     settings = serve()
-    names = ("temperature", "top_p", "top_k", "min_p", "presence_penalty")
+    names = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "hesitation_penalty")
     desk = DeskSettings(defaults={name: getattr(Sampling, name) for name in names})
     chats = find_folders().data / CHATS_FILE
     assert settings == ServerSettings(desk, GuardSettings(hosts=settings.guard.hosts), chats=chats)
@@ -57,12 +58,12 @@ def test_options_arrive_as_given(serve: Serve, tmp_path: Path) -> None:
         *("-m", "demo", "--host", "0.0.0.0", "--port", "9", "--stop-wait", "3", "--log-prompts"),  # noqa: S104 - not bound
         *("--parallel", "2", "--queue", "5", "--alias", "Mine", "--load-wait", "7", "--max-body", "0.5"),
         *("--api-key", "given", "--api-key-file", str(keys), "--allow-host", "Box.lan", "--allow-origin", "https://a.example:443"),
-        *("--seed", "4", "--max-tokens", "99"),
+        *("--seed", "4", "--max-tokens", "99", "--hesitation-penalty", "1.5"),
     )
     assert (settings.host, settings.port, settings.stop_seconds, settings.logs_prompts) == ("0.0.0.0", 9, 3, True)  # noqa: S104 - likewise
     assert settings.guard == GuardSettings(("given", "first", "second"), frozenset({"box.lan"}), frozenset({"https://a.example"}), 2**19)
     assert settings.desk == DeskSettings("demo", 2, 5, frozenset({"mine"}), 7, settings.desk.defaults)
-    assert (settings.desk.defaults["seed"], settings.desk.defaults["max_tokens"]) == (4, 99)
+    assert [settings.desk.defaults[name] for name in ("seed", "max_tokens", "hesitation_penalty")] == [4, 99, 1.5]
 
 
 def test_an_option_that_nobody_takes_is_refused_not_lost(serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -90,6 +91,24 @@ def test_what_cannot_be_is_told_before_anything_is_loaded(
     with pytest.raises(AssertionError, match="2"):
         serve(*arguments)
     assert says in capsys.readouterr().err
+
+
+def test_the_draft_model_is_for_the_served_model_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str | None, str | None]] = []
+
+    def note(model: str | None, *, draft_model: str | None, **_: Any) -> Any:
+        asked.append((model, draft_model))
+        return SimpleNamespace(notices=["seen"])
+
+    def load_two(_settings: ServerSettings, load: Any, _onlooker: object) -> None:
+        for model in ("demo", "other"):
+            load(model, on_progress=lambda _: None)
+
+    monkeypatch.setattr("qwq_local.cli.serving.QwQ.load", note)
+    monkeypatch.setattr(serving, "serve", load_two)
+    monkeypatch.setattr("qwq_local.server.logs.set_up", lambda _kind: None)
+    assert _run(["serve", "-m", "demo", "--draft-model", "small"]) == 0
+    assert asked == [("demo", "small"), ("other", None)]
 
 
 # The command

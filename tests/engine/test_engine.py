@@ -106,14 +106,22 @@ def backend_for(plans: list[Plan], faults: Mapping[int, Exception] = MappingProx
     return FakeBackend([plan.reply for plan in plans], faults=faults, **shape)
 
 
+def draft_for(backend: FakeBackend, wrong_at: int, faults: Mapping[int, Exception] = MappingProxyType({})) -> FakeBackend:
+    """A draft model that knows what will be written, but each `wrong_at`-th token."""
+    return FakeBackend(
+        n_ctx=backend.n_ctx, n_batch=20, n_sequences=backend.n_sequences, n_cells=backend.n_cells, wrong_at=wrong_at, faults=faults
+    )
+
+
 def run(
     backend: FakeBackend, plans: list[Plan], n_faults: int = 0, ahead: Mapping[int, tuple[int, ...]] = MappingProxyType({})
 ) -> list[list[Event]]:
     """The events of each plan. Each step with work reads a token at least, so there is a bound to their number.
 
     After each, the engine's books must agree with what the backend holds. `ahead` are texts to read ahead, by the step at which they come.
+    By its clock a step of many tokens takes as long as one of few, so that all guesses are worth reading.
     """
-    engine = Engine(backend, EngineSettings(spill_bytes=2000))
+    engine = Engine(backend, EngineSettings(spill_bytes=2000), clock=count().__next__)
     events: list[list[Event]] = [[] for _ in plans]
     ids: dict[int, int] = {}
     steps = sum(len(plan.prompt) + expected(plan, backend.n_ctx).completion_tokens for plan in plans) + n_faults
@@ -165,11 +173,18 @@ SHAPES = st.fixed_dictionaries(
 
 
 @settings(max_examples=1000)
-@given(PLANS, SHAPES, st.sets(st.integers(1, 60), max_size=6), AHEAD)
+@given(PLANS, SHAPES, st.sets(st.integers(1, 60), max_size=6), AHEAD, st.none() | st.integers(0, 4), st.integers(1, 20))
 def test_every_request_ends_once_with_its_own_answer(
-    plans: list[Plan], shape: Shape, interrupts: set[int], ahead: dict[int, tuple[int, ...]]
+    plans: list[Plan],
+    shape: Shape,
+    interrupts: set[int],
+    ahead: dict[int, tuple[int, ...]],
+    wrong_at: int | None,
+    n_outputs: int,
 ) -> None:
     backend = backend_for(plans, {number: InterruptedDecodeError() for number in interrupts}, **shape)
+    backend.n_outputs = max(n_outputs, backend.n_sequences)
+    backend.draft = None if wrong_at is None else draft_for(backend, wrong_at)
     for plan, events in zip(plans, run(backend, plans, len(interrupts), ahead), strict=True):
         assert ends_once(events)
         got, whole = outcome(events), expected(plan, backend.n_ctx)
@@ -181,6 +196,8 @@ def test_every_request_ends_once_with_its_own_answer(
     for seed, prompt in backend.prompts_read.items():
         assert prompt[: len(plans[seed].prompt)] == plans[seed].prompt
     backend.audit_idle()
+    if backend.draft:
+        backend.draft.audit_idle()
 
 
 @settings(max_examples=150)

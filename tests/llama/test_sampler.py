@@ -69,6 +69,9 @@ ALL = {
     [
         ({}, "top-k top-p temp dist"),
         ({"top_k": 0, "top_p": 1}, "temp dist"),
+        ({"logit_bias": ((17, 1.0),)}, "logit-bias top-k top-p temp dist"),
+        ({"hesitation_penalty": 2}, "logit-bias top-k top-p temp dist"),
+        ({"hesitation_penalty": 2, "logit_bias": ((17, 1.0),), "temperature": 0}, "logit-bias logit-bias greedy"),
         ({"presence_penalty": 1}, "penalties top-k top-p temp dist"),
         ({"frequency_penalty": 1}, "penalties top-k top-p temp dist"),
         (ALL, "penalties dry top-n-sigma top-k typical top-p min-p xtc temp-ext dist"),
@@ -91,7 +94,7 @@ AROUND: dict[str, dict[str, Any]] = {
     "mirostat_tau": {"mirostat": 2},
     "mirostat_eta": {"mirostat": 2, "mirostat_tau": 0.5},
 }
-"""What must be set for a number to matter; dry's others are told by its own test."""
+"""What must be set for a number to matter; dry's others and hesitation are told by tests of their own."""
 CHANGED = {
     "temperature": 0.1,
     "top_p": 0.3,
@@ -112,7 +115,7 @@ CHANGED = {
     "mirostat_tau": 0.1,
     "mirostat_eta": 1,
 }
-TOLD_ELSEWHERE = {"seed", "n_logprobs", "dry_base", "dry_allowed_length", "dry_penalty_last_n"}
+TOLD_ELSEWHERE = {"seed", "n_logprobs", "hesitation_penalty", "dry_base", "dry_allowed_length", "dry_penalty_last_n"}
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLING_RANGES.keys() - TOLD_ELSEWHERE))

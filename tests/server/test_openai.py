@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from qwq_local.runtime import QwQ
 from qwq_local.server.openai.asked import ChatRequest
 from qwq_local.settings import SAMPLING_RANGES
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
@@ -73,6 +74,16 @@ def test_a_stream_comes_to_what_is_sent_at_once(endpoint: Endpoint) -> None:
 def test_each_number_of_a_sampling_is_a_field_by_its_own_name() -> None:
     numbers = SAMPLING_RANGES.keys() - {"n_logprobs"}  # which the format calls top_logprobs
     assert numbers <= ChatRequest.model_fields.keys()
+
+
+def test_a_word_of_hesitation_is_curbed_in_the_thought_only(endpoint: Endpoint, demo: QwQ) -> None:
+    (token,) = demo._vocabulary.tokenize(" or")
+    body = {"hesitation_penalty": 100, "logit_bias": {str(token): 100}, "max_tokens": 100, "temperature": 0}  # they cancel each other
+    message = endpoint.post("/v1/chat/completions", body | {"messages": SUM}).json()["choices"][0]["message"]
+    assert message["reasoning_content"] == demo.chat("What is 47 + 85?", temperature=0.0).reasoning
+    assert message["content"].startswith(" or or or")
+    text = endpoint.post("/v1/completions", body | {"prompt": "What"}).json()["choices"][0]["text"]
+    assert text.startswith(" or or or"), "what thinks nothing is not curbed"
 
 
 WEATHER: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
@@ -211,6 +222,9 @@ def test_a_raw_prompt_is_gone_on_with_as_it_is(client: openai.OpenAI) -> None:
         ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "1"}]}, "messages[0].role", "no tool was called"),
         ({"temperature": "hot"}, "temperature", "hot"),
         ({"temperature": 6}, "temperature", "less than or equal to 5"),
+        ({"hesitation_penalty": -1}, "hesitation_penalty", "greater than or equal to 0"),
+        ({"hesitation_penalty": 101}, "hesitation_penalty", "less than or equal to 100"),
+        ({"hesitation_penalty": "2"}, "hesitation_penalty", "valid number"),
         ({"n": 1000}, "n", "less than or equal"),
         ({"seed": 1.5}, "seed", "integer"),
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),

@@ -36,8 +36,11 @@ def model(talk: Talk, name: str) -> None:
         lines = [f"{'*' if found.name == talk.duty.name else ' '} {found.name}" for found in [*local_models(), demo_model()]]
         talk.face.tell("\n".join([*lines, "Another one: /model NAME"]))
         return
-    talk.duty.change(talk.face.tell_progress, model=name)
+    draft_model = talk.duty.load.get("draft_model")
+    talk.duty.change(talk.face.tell_progress, model=name, draft_model=None)
     _tell_loaded(talk)
+    if draft_model:
+        talk.face.tell(f"The draft model {one_line(draft_model)} was for the model before, and is not used any more.")
 
 
 def context(talk: Talk, count: str) -> None:

@@ -180,7 +180,7 @@ class ChatRequest(OpenAiRequest):
         "functions": "they were replaced by tools",
         "function_call": "it was replaced by tool_choice",
         "moderation": "nothing leaves this machine, and nobody reads along",
-        "prediction": "drafts are found without it",
+        "prediction": "guesses are found in the prompt without it",
         "web_search_options": "nothing leaves this machine",
     }
 

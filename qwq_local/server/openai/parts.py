@@ -75,9 +75,11 @@ class OpenAiRequest(Samplers):
 
 
 class CompletionDetails(Told):
-    """What the completion tokens were spent on."""
+    """What the completion tokens were spent on. Of those that were guessed, the rejected are no part of the completion."""
 
     reasoning_tokens: int
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
 
 
 class PromptDetails(Told):
@@ -116,11 +118,16 @@ def usage_of(ends: list[Finished], n_prompts: int = 1) -> TokenUsage:
     per_prompt = ends[:: max(1, len(ends) // n_prompts)] if ends else []
     prompt = sum(end.usage.prompt_tokens for end in per_prompt)
     completion = sum(end.usage.completion_tokens for end in ends)
+    accepted = sum(end.usage.accepted_tokens for end in ends)
     return TokenUsage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=prompt + completion,
-        completion_tokens_details=CompletionDetails(reasoning_tokens=sum(end.usage.reasoning_tokens for end in ends)),
+        completion_tokens_details=CompletionDetails(
+            reasoning_tokens=sum(end.usage.reasoning_tokens for end in ends),
+            accepted_prediction_tokens=accepted,
+            rejected_prediction_tokens=sum(end.usage.drafted_tokens for end in ends) - accepted,
+        ),
         prompt_tokens_details=PromptDetails(cached_tokens=sum(end.usage.cached_tokens for end in per_prompt)),
     )
 
