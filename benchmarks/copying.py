@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ class Case:
 
 def edit(rng: random.Random) -> tuple[str, str]:
     """A function of this project, and the same with another name and a line more."""
-    source = rng.choice(list(functions()))
+    source = rng.choice(functions())
     name = source.partition("(")[0].split()[-1]
     head, *rest = re.sub(rf"\b{name}\b", word(rng), source).splitlines(keepends=True)
     at = rng.randrange(len(rest) + 1)
@@ -42,7 +43,7 @@ def edit(rng: random.Random) -> tuple[str, str]:
 
 def quote(rng: random.Random) -> tuple[str, str]:
     """A paragraph of this project's pages, and a text that quotes its sentences one by one."""
-    paragraph = rng.choice(list(paragraphs()))
+    paragraph = rng.choice(paragraphs())
     sentences = re.findall(r"[^.:;]+[.:;]", paragraph)
     return f"{paragraph}\nWhat does it say?\n", "\n".join(f'{words(rng, 2)} "{sentence.strip()}"' for sentence in sentences)
 
@@ -52,23 +53,29 @@ def random_words(rng: random.Random) -> tuple[str, str]:
     return words(rng, 20), words(rng, 50)
 
 
-def functions() -> Iterator[str]:
+@cache
+def functions() -> tuple[str, ...]:
     """The functions of this package that are neither short nor long, as they stand there."""
+    found = []
     for path in sorted((ROOT / "qwq_local").rglob("*.py")):
         text = path.read_text("utf-8")
         for node in ast.parse(text).body:
             source = ast.get_source_segment(text, node) or ""
             if isinstance(node, ast.FunctionDef) and not node.decorator_list and len(source) in N_CHARACTERS and source.isascii():
-                yield source
+                found.append(source)
+    return tuple(found)
 
 
-def paragraphs() -> Iterator[str]:
+@cache
+def paragraphs() -> tuple[str, ...]:
     """The paragraphs and points of this project's pages that are neither short nor long."""
+    found = []
     for path in sorted(ROOT.glob("*.md")):
         for paragraph in re.split(r"\n- |\n\n", path.read_text("utf-8")):
             text = " ".join(paragraph.replace("*", "").split())
             if len(text) in N_CHARACTERS and text.isascii():
-                yield text
+                found.append(text)
+    return tuple(found)
 
 
 def word(rng: random.Random) -> str:

@@ -49,7 +49,7 @@ class Sizes:
     n_prefill: int = 1024
     n_first_turn: int = 4000
     deep_bytes: float = 0.3e9
-    n_cases: int = 2
+    n_cases: int = 1
 
 
 QUICK: Final = Sizes(rounds=1, widths=(1, 2), n_tokens=4, n_prefill=64, n_first_turn=64, deep_bytes=0.0, n_cases=1)

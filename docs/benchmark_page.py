@@ -16,7 +16,12 @@ from benchmarks.comparison import Comparison, Figure, read_comparison
 HERE: Final = Path(__file__).parent
 FIGURES: Final = re.compile(r"(?<=<!-- figures: written by docs/benchmark_page.py -->\n).*(?=<!-- end of the figures -->)", re.DOTALL)
 COLOURS: Final = {"ours": "#2f81f7", "llama-server": "#e3872d", "llama-cpp-python": "#8c959f"}
-SHOWN_WAYS: Final = (("ours", "n-grams", 1), ("ours", "n-grams, draft", 0.6), ("llama-server", "ngram-mod", 1), ("llama-server", "draft", 0.6))
+SHOWN_WAYS: Final = (
+    ("ours", "n-grams", 1),
+    ("ours", "n-grams, draft", 0.6),
+    ("llama-server", "ngram-mod", 1),
+    ("llama-server", "draft", 0.6),
+)
 """Program, guesses, and how opaque: what is on by itself, or what llama.cpp calls its default, and a draft model."""
 INK: Final = "#848d97"
 """Seen on a white page and on a dark one."""
@@ -119,7 +124,7 @@ def draw_guessing(axes: Any, found: Comparison) -> None:  # noqa: ANN401 - as ab
     axes.set(title="speed with guesses, of that without", yticks=range(len(tasks)))
     axes.set_yticklabels(tasks)
     axes.invert_yaxis()
-    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.4, -0.07), ncols=2)
 
 
 def main() -> None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from difflib import SequenceMatcher
+from itertools import count
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.__main__ import benchmarks, main
+from benchmarks.comparison import Comparison, Figure, read_comparison
+from benchmarks.copying import GIVEN
 from benchmarks.deep_nano import greedy_answers, problems_of, write_deep_nano
 from benchmarks.exactness import binned, compare
+from benchmarks.guessing import Guesses
+from benchmarks.report import in_turn
 
 
 def test_every_benchmark_is_listed_with_what_it_measures_and_needs() -> None:
@@ -82,3 +90,36 @@ def test_the_p_value_is_that_of_the_chi_square_table() -> None:
 def test_rare_continuations_share_a_bin() -> None:
     assert binned(Counter(a=90, b=8, c=2), Counter(a=95, b=2, d=3)).tolist() == [[90, 8, 2], [95, 2, 3]]
     assert binned(Counter(a=5, b=5), Counter(a=5, b=5)).tolist() == [[5, 5], [5, 5]]
+
+
+@given(st.sampled_from(sorted(GIVEN)), st.integers(0, 1000))
+def test_texts_to_copy_are_other_ones_for_each_seed_and_stand_in_the_prompt_where_they_are_copied(task: str, seed: int) -> None:
+    prompt, answer = GIVEN[task](random.Random(seed))
+    assert (prompt, answer) == GIVEN[task](random.Random(seed))
+    assert answer != GIVEN[task](random.Random(seed + 1))[1]
+    longest = SequenceMatcher(None, prompt, answer, autojunk=False).find_longest_match().size
+    assert longest > 20 if task != "random words" else longest < 10
+
+
+def test_a_figure_tells_ratios_of_rounds_not_of_medians() -> None:
+    figure = Figure("decode", "tokens/s", {"ours": [10.0, 40.0, 30.0], "llama-server": [20.0, 20.0, 40.0]})
+    assert figure.median("ours") == 30
+    assert figure.ratios("ours", "llama-server") == (0.75, 0.5, 2.0)
+
+
+def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
+    figure = Figure("decode", "tokens/s", {"ours": [1.5], "llama-server": [2.0]})
+    found = Comparison("2026-11-30", "two cores", {"Python": "3.11"}, "tiny", [figure], "deep", [{"task": "quoting", "of none": 1.5}])
+    found.write(tmp_path / "found.json")
+    assert read_comparison(tmp_path / "found.json") == found
+
+
+def test_systems_take_turns() -> None:
+    moments = count(1)
+    assert in_turn({"one": 10, "other": 20}, 2, lambda system: system + next(moments)) == {"one": [11, 13], "other": [22, 24]}
+
+
+def test_what_was_guessed_of_several_answers_is_added_up() -> None:
+    both = Guesses(10, 6, 3, 1.0) + Guesses(10, 2, 1, 3.0)
+    assert (both.speed, both.acceptance, both.width) == (5, 0.5, 1.5)
+    assert Guesses(10, 0, 0, 1.0).acceptance == 0
