@@ -15,7 +15,7 @@ from qwq_local.answering import AnswerStream, Gathered
 from qwq_local.engine import Drawn, Event, Failed, Finished
 from qwq_local.runtime import QwQ
 from qwq_local.server.errors import ApiError
-from qwq_local.settings import MAX_SEED
+from qwq_local.settings import nth_seed
 
 ChoiceEvent = tuple[int, Event]
 Result = TypeVar("Result")
@@ -172,7 +172,7 @@ def begin(qwq: QwQ, ask: Ask, defaults: Mapping[str, Any]) -> list[AnswerStream]
 def _numbered(options: dict[str, Any], index: int) -> dict[str, Any]:
     """The options of one of several answers: each has a seed of its own."""
     seed = options.get("seed")
-    return options if seed is None else options | {"seed": (seed + index) % (MAX_SEED + 1)}
+    return options if seed is None else options | {"seed": nth_seed(seed, index)}
 
 
 class _Alarm:
