@@ -20,7 +20,7 @@ def check_room(race: RaceSettings, n_parallel: int, n_ctx: int, prompt_tokens: i
     if wanted > n_parallel:
         raise SettingsError(
             f"{name} is {wanted}, and {n_parallel} answers can be written at once.",
-            hint=f"Use {name} {n_parallel}, or load the model for more: --parallel {wanted} (n_parallel={wanted}).",
+            hint=f"Use {name} {n_parallel}, or load the model for more: n_parallel={wanted}, qwq serve --parallel {wanted}.",
         )
     room = n_ctx - prompt_tokens
     n_fitting = room // min(LEAST_TOKENS, max_tokens or LEAST_TOKENS)

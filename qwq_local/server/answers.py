@@ -36,9 +36,18 @@ class Ask:
     n: int = 1
 
     @property
-    def n_choices(self) -> int:
-        """How many answers will be written."""
-        return self.n * max(1, len(self.prompts))
+    def n_answers(self) -> int:
+        """How many will be written: each sample of a race, or of a vote, is one."""
+        return self.n * max(1, len(self.prompts)) * max(self._samples.values())
+
+    @property
+    def most_by(self) -> str:
+        """The field that asks for so many."""
+        return max(self._samples, key=self._samples.__getitem__) if max(self._samples.values()) > 1 else "n"
+
+    @property
+    def _samples(self) -> dict[str, int]:
+        return {name: self.options.get(name, 1) for name in ("race", "vote")}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ SUM = "What is 47 + 85?"
 
 
 @pytest.fixture
-def learning(demo: QwQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def learning(demo: QwQ, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens the answers had that taught something."""
     learnt: list[int] = []
 
@@ -126,5 +125,5 @@ def test_tools_that_may_not_be_called_are_no_hindrance(demo: QwQ) -> None:
 
 
 def test_a_long_prompt_leaves_too_little_for_many(demo: QwQ) -> None:
-    with pytest.raises(SettingsError, match="race is 4, and the context of .* leaves"):
+    with pytest.raises(SettingsError, match=r"race is 4, and the context of .* leaves"):
         demo.stream("word " * 300, race=4)

@@ -21,7 +21,7 @@ def test_more_than_the_slots_is_refused_with_what_fits() -> None:
 
 def test_more_than_the_context_holds_is_refused_with_the_numbers() -> None:
     check_room(RaceSettings(vote=3), 8, 512, 300)
-    with pytest.raises(SettingsError, match="vote is 4, and the context of 512 tokens, 300 of them the prompt's, leaves 53 .*: 3 fit"):
+    with pytest.raises(SettingsError, match=r"vote is 4, and the context of 512 tokens, 300 of them the prompt's, leaves 53 .*: 3 fit"):
         check_room(RaceSettings(vote=4), 8, 512, 300)
 
 
