@@ -125,6 +125,15 @@ def test_a_live_chat_shows_how_far_the_samples_are_and_how_long_it_all_took() ->
     assert "race of 3" in printed
 
 
+def test_a_chat_can_be_told_to_race(qwq: Qwq) -> None:
+    lines = f"/set race 3\n{QUESTION}\n/set vote 9\n".encode()
+    ended = qwq("chat", "-m", "demo", "--seed", "1", "--no-history", stdin=lines)
+    assert r"\boxed{132}" in ended.out
+    assert "race is 3" in ended.err
+    assert "[race of 3: " in ended.err
+    assert (ended.code, "race and vote are both given" in ended.err) == (2, True)
+
+
 @pytest.mark.slow
 def test_a_race_on_a_terminal(on_terminal: Callable[..., Terminal]) -> None:
     terminal = on_terminal(*PROGRAM, "ask", "-m", "demo", "--seed", "1", "--race", "3", QUESTION)

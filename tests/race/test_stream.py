@@ -18,7 +18,7 @@ from qwq_local.race import RaceStream
 from qwq_local.settings import MAX_SEED, RaceSettings
 from qwq_local.worker import Stream, Worker
 from tests.fakes import END_THINK, IM_END, FakeBackend
-from tests.waiting import WAIT_SECONDS, end_of, events_of, soon, wait_until
+from tests.waiting import WAIT_SECONDS, end_of, events_of, wait_until
 
 REQUEST = Request((1, 2, 3), 200, seed=0)
 ENDLESS = [ord("a") + i % 26 for i in range(10_000)]
@@ -84,25 +84,28 @@ def running(replies: Sequence[Sequence[int]], n_sequences: int = 4, held: Sequen
 
 
 def test_the_first_to_end_is_handed_on_in_order_and_the_others_stop() -> None:
-    with running([ENDLESS, replying(b"two"), ENDLESS]) as (worker, backend):
-        events = events_of(RaceStream(worker, REQUEST, RaceSettings(race=3)))
+    with running([ENDLESS, replying(b"two"), ENDLESS], held=[1]) as (worker, backend):
+        stream = RaceStream(worker, REQUEST, RaceSettings(race=3))
+        backend.release()
+        events = events_of(stream)
         *said, end = pieces(events)
         assert said == [Thinking(letter) for letter in "two"] + [Answering(letter) for letter in "two"]
         assert isinstance(end, Finished)
         assert (end.reason, end.seed) == ("stop", 1)
         assert end.race is not None
         assert end.race == RaceReport("race", 3, 1, end.race.completion_tokens)
-        assert end.race.completion_tokens == sum(len(batch) for batch in backend.batches[1:]) + 3, (
-            "each token that was read was drawn before"
-        )
+        n_read = sum(entry.position >= len(REQUEST.prompt) for batch in backend.batches for entry in batch)
+        assert end.race.completion_tokens == n_read + 3, "each sample's last token is drawn, and never read"
         snapshot = worker.snapshot()
         assert (snapshot.running, snapshot.waiting, dict(snapshot.finished)) == (0, 0, {"cancelled": 2, "stop": 1})
 
 
 @pytest.mark.parametrize("n_prompt", [1, 8, 31, 33, 120])
 def test_all_samples_run_side_by_side_and_a_long_prompt_is_read_once(n_prompt: int) -> None:
-    with running([replying(b"same text")] * 4) as (worker, backend):
-        end = end_of(RaceStream(worker, replace(REQUEST, prompt=tuple(range(n_prompt))), RaceSettings(race=4)))
+    with running([replying(b"same text")] * 4, held=[1]) as (worker, backend):
+        stream = RaceStream(worker, replace(REQUEST, prompt=tuple(range(n_prompt))), RaceSettings(race=4))
+        backend.release()
+        end = end_of(stream)
         widths = [len({entry.sequence for entry in batch}) for batch in backend.batches]
         assert widths[-1] == 4, "they draw their last tokens together"
         assert isinstance(end, Finished)
@@ -229,13 +232,15 @@ def test_closing_cancels_all_and_answering_now_reaches_all() -> None:
 
 
 def test_answering_now_ends_the_thought_of_every_sample() -> None:
-    with running([ENDLESS] * 3) as (worker, _):
+    with running([ENDLESS] * 3, held=[9]) as (worker, backend):
         stream = RaceStream(worker, replace(REQUEST, max_tokens=150), RaceSettings(race=3))
-        soon(lambda: next(stream))
+        assert backend.is_held.wait(WAIT_SECONDS)
         stream.answer_now()
+        backend.release()
         end = end_of(stream)
         assert isinstance(end, Finished)
-        assert end.usage.reasoning_tokens < 150
+        assert (end.reason, end.usage.completion_tokens) == ("length", 150)
+        assert end.usage.reasoning_tokens < 100
 
 
 def test_closing_early_frees_the_slots_while_a_batch_is_read() -> None:
@@ -256,9 +261,9 @@ def test_where_one_is_refused_those_before_it_are_cancelled() -> None:
 
 
 def test_a_model_that_is_closed_meanwhile_ends_the_race() -> None:
-    with running([ENDLESS] * 2) as (worker, _):
+    with running([ENDLESS] * 2, held=[9]) as (worker, backend):
         stream = RaceStream(worker, REQUEST, RaceSettings(race=2))
-        soon(lambda: next(stream))
+        assert backend.is_held.wait(WAIT_SECONDS)
     end = end_of(stream)
     assert isinstance(end, Failed)
     assert isinstance(end.error, ModelClosedError)
