@@ -44,7 +44,7 @@ class RaceStream(Stream):
         """Hand in the samples. Raises what `EngineClient.submit` does."""
         super().__init__(client)
         self._kind: Kind = settings.name
-        self._hearing = threading.RLock()
+        self._hearing = threading.Lock()
         self._winner: _Sample | None = None
         self._votes: dict[str, int] = {}
         self._ended: list[Ended] = []
