@@ -13,9 +13,10 @@ from qwq_local.errors import LoadError
 from qwq_local.llama import CpuMeter, cpu_build, list_devices
 from qwq_local.machine import hardware, measured, nvidia
 from qwq_local.machine.device import DeviceMemory
-from qwq_local.machine.machine import Machine, rate_name
+from qwq_local.machine.machine import Machine, Shared, rate_name
 from qwq_local.machine.measured import Measurements, Work
 from qwq_local.plan.plan import Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.plan.race import RACES
 from qwq_local.plan.speed import host_work, tokens_per_second
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
@@ -86,6 +87,20 @@ def with_measured_cpu(machine: Machine, offer: Offer, wish: PlanWish) -> tuple[M
         kept, notes = _measured(_works([offer], wish))
     ram_bandwidth = kept.cpu_rates.get(F32.name, machine.ram_bandwidth)
     return replace(machine, cpu_rates=kept.cpu_rates, ram_bandwidth=ram_bandwidth, corrections=kept.corrections), notes
+
+
+def with_race_rates(plan: Plan) -> Plan:
+    """The same plan, with the CPU measured for what several samples at once cost with the chosen model, where a part of it is in RAM.
+
+    Nothing is measured for a machine that is described, or whose CPU is too busy to be.
+    """
+    if plan.chosen is None or not plan.machine.cpu_rates:
+        return plan
+    offer = plan.chosen.offer
+    on_host = host_work(plan.chosen.placement, offer.tensors, offer.types)
+    types = {tensor_type for tensor_type in WEIGHT_TYPES.intersection(offer.types.values()) if rate_name(tensor_type) in on_host}
+    kept, _ = _measured({Shared(tensor_type, n_samples) for tensor_type in types for n_samples in RACES})
+    return replace(plan, machine=replace(plan.machine, cpu_rates={**plan.machine.cpu_rates, **kept.cpu_rates}))
 
 
 def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | None:

@@ -32,7 +32,7 @@ from qwq_local.errors import (
 )
 from qwq_local.prompt import ChatTemplate, Prompt, Segment
 from qwq_local.runtime import Answering, Finished, QwQ, Thinking, ToolCall, _choose_template
-from qwq_local.settings import AnswerSettings, Sampling
+from qwq_local.settings import AnswerSettings, RaceSettings, Sampling
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
 from tests.waiting import wait_until
 
@@ -57,7 +57,7 @@ def test_a_question_gets_thought_and_answer(demo: QwQ) -> None:
 
 
 def test_all_that_can_be_set_of_an_answer_can_be_given_by_name() -> None:
-    settable = {field.name for kind in (Sampling, AnswerSettings) for field in fields(kind)}
+    settable = {field.name for kind in (Sampling, AnswerSettings, RaceSettings) for field in fields(kind)}
     assert settable == AnswerOptions.__optional_keys__ - {"schema", "constraint", "tool_choice", "parallel_tool_calls"}
 
 

@@ -41,9 +41,10 @@ def command(
         qwq plan --vram 12 --vram 12 --json
         qwq plan --unified 32
     """
-    from qwq_local.cli.planning import plan_beside, print_plan, wished_machine
+    from qwq_local.cli.planning import plan_beside, plan_with_races, print_plan, wished_machine
     from qwq_local.offers import offers_here, wish_for
 
     wish = wish_for(n_ctx, kv_type, n_gpu_layers)
     offers = offers_here()
-    print_plan(plan_beside(draft_model, wished_machine(offers, wish, **machine), offers, wish), as_json=as_json)
+    plan = plan_beside(draft_model, wished_machine(offers, wish, **machine), offers, wish)
+    print_plan(plan_with_races(plan), as_json=as_json)

@@ -21,10 +21,12 @@ from qwq_local.models.store import find
 from qwq_local.plan.draft import DraftPlace
 from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.plan.race import RACES, RaceCost, cost_of_race
 from qwq_local.plan.reasons import gib, why
 from qwq_local.settings import LoadSettings
 
 BAR_CELLS: Final = 32
+TOLD_RACE: Final = 3
 PARTS: Final = (("weights", "█", "#", "cyan"), ("cache", "▓", "=", "magenta"), ("buffers", "▒", "+", "yellow"))
 """What a device holds: its name, its letter in a bar, that for terminals without it, its colour."""
 
@@ -69,6 +71,16 @@ def plan_beside(draft_model: str | None, machine: Machine, offers: Sequence[Offe
     if plan.chosen.offer.is_here:
         draft.require_fit(find(plan.chosen.offer.name), plan.chosen.offer)
     return replace(plan, draft=draft.settle(place, plan.chosen.placement.n_ctx, plan.chosen.offer.native_ctx))
+
+
+def plan_with_races(plan: Plan) -> Plan:
+    """The same, with what a race costs as far as it can be measured here."""
+    if plan.chosen is None or not plan.machine.cpu_rates:
+        return plan
+    from qwq_local.survey import with_race_rates
+
+    with Activity("looking at what several samples at once cost"):
+        return with_race_rates(plan)
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -120,6 +132,7 @@ def candidate_json(candidate: Candidate, plan: Plan) -> dict[str, Any]:
         "kv_type": placement.kv_type,
         "memory": _memory_json(candidate.memory),
         "tokens_per_second": None if candidate.tokens_per_second is None else round(candidate.tokens_per_second, 2),
+        "race": [asdict(cost_of_race(candidate, plan.machine, n_samples)) for n_samples in RACES] if candidate.fits else [],
         "quality_loss": offer.loss if offer.loss < UNKNOWN_LOSS else None,
         "why": why(candidate, plan),
     }
@@ -139,6 +152,12 @@ def draft_json(draft: DraftPlace) -> dict[str, Any]:
 
 def _memory_json(memory: Sequence[DeviceBytes]) -> list[dict[str, Any]]:
     return [{**asdict(part), "total_bytes": part.total_bytes} for part in memory]
+
+
+def told_race(cost: RaceCost) -> str:
+    """What a race costs, in a sentence."""
+    slower = f"each token takes {'at least ' * cost.is_least}{cost.slowdown:.1f} times as long, and " if cost.slowdown else ""
+    return f"A race of {cost.n_samples} (--race {cost.n_samples}): {slower}each sample may have {cost.tokens_each:,} tokens."
 
 
 class _Page:
@@ -192,6 +211,7 @@ class _Page:
         return [
             f"{title}  {facts}",
             *self._wrapped(why(chosen, self._plan), ""),
+            *self._wrapped(told_race(cost_of_race(chosen, self._plan.machine, TOLD_RACE)), ""),
             *self._bars(chosen),
             f"{self._head('Load it' if chosen.offer.is_here else 'Get it')}{how}",
         ]
