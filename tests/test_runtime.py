@@ -161,8 +161,10 @@ def pupil(demo: QwQ, monkeypatch: pytest.MonkeyPatch) -> Pupil:
 def test_an_answer_that_ran_alone_teaches_its_speed(demo: QwQ, pupil: Pupil) -> None:
     reply = demo.chat(SUM, seed=1)
     (lesson,) = pupil.lessons
-    usage = reply.usage
-    assert lesson == (usage.completion_tokens, reply.timings.decode_seconds, usage.prompt_tokens + usage.completion_tokens // 2)
+    usage, timings = reply.usage, reply.timings
+    assert lesson == (timings.plain_steps, timings.plain_seconds, usage.prompt_tokens + usage.completion_tokens // 2)
+    assert timings.plain_steps == usage.completion_tokens - 1, "the first comes of the prompt's step"
+    assert 0.5 * timings.decode_seconds < timings.plain_seconds <= timings.decode_seconds
     list(demo.stream(SUM, seed=2))
     assert len(pupil.lessons) == 2
 

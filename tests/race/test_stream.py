@@ -20,7 +20,7 @@ from qwq_local.worker import Stream, Worker
 from tests.fakes import END_THINK, IM_END, FakeBackend
 from tests.waiting import WAIT_SECONDS, end_of, events_of, wait_until
 
-REQUEST = Request((1, 2, 3), 200, seed=0)
+REQUEST = Request((1, 2, 3), 200, seed=0, speculates=False)
 ENDLESS = [ord("a") + i % 26 for i in range(10_000)]
 
 
