@@ -134,7 +134,7 @@ class Speculator:
         if not found:
             return {}
         self._guess_seconds = _smoothed(self._guess_seconds, (self._clock() - started_at) / sum(n for _, n in wanted))
-        return {bid.writer.id: guesses for (bid, _), guesses in zip(wanted, found, strict=True)}
+        return {bid.writer.id: guesses for (bid, _), guesses in zip(wanted, found, strict=True) if guesses}
 
     def _with_model(self, work: Callable[[DraftModel], object]) -> None:
         """Let the draft model do something. Its guesses are not needed: without it, answers come as they would have."""
