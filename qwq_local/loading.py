@@ -21,12 +21,12 @@ from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import Machine
 from qwq_local.models.store import ModelFile, find, find_local, model_file
 from qwq_local.offers import offer_of_file, offers_here
-from qwq_local.plan.fit import choose, fit, shares_by_device
-from qwq_local.plan.memory import N_BATCH
+from qwq_local.plan.fit import choose, fit, shares_by_device, with_tuning
 from qwq_local.plan.placement import Placement
 from qwq_local.plan.plan import Candidate, PlanWish, contexts
 from qwq_local.settings import N_IDLE, KvType, LoadSettings
-from qwq_local.survey import Expectation, expect, known_machine, see_devices
+from qwq_local.survey import Expectation, expect, find_tuning, known_machine, see_devices
+from qwq_local.tuning import UNTUNED, Tuning, told
 from qwq_local.worker import EngineClient, Supervisor, Worker, call_apart
 
 SPILL_SHARE, MOST_SPILL_BYTES = 8, 8 * 2**30
@@ -43,7 +43,7 @@ Made = TypeVar("Made")
 class LoadPlan:
     """A file and how it is to be loaded on this machine: `gpu_shares` says how many layers each of llama.cpp's GPUs takes.
 
-    `tokens_per_second` are those predicted for it, where they can be.
+    `tokens_per_second` are those predicted for it, where they can be. `tuning` is what `qwq tune` found best for it here.
     """
 
     file: ModelFile
@@ -55,6 +55,7 @@ class LoadPlan:
     n_sequences: int
     notice: str = ""
     expectation: Expectation | None = None
+    tuning: Tuning = UNTUNED
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,10 @@ def load_plan(
     """How to load a file that has its place; `known` is what `survey.known_machine` gave."""
     machine, cpu = known
     wish = wish_of(settings)
+    _, kept, problem = find_tuning(candidate, file.path.name, machine)
+    candidate, tuning = with_tuning(machine, candidate, wish, kept.tuning if kept else UNTUNED)
     shares = shares_by_device(machine, candidate.placement, devices)
+    notices = [_notice(candidate, wish), tuned_notice(tuning), problem]
     return LoadPlan(
         file,
         candidate.offer.quant,
@@ -127,9 +131,15 @@ def load_plan(
         candidate.placement,
         shares,
         wish.n_sequences,
-        _notice(candidate, wish),
+        " ".join(filter(None, notices)),
         expect(candidate, machine, cpu),
+        tuning,
     )
+
+
+def tuned_notice(tuning: Tuning) -> str:
+    """That a model runs otherwise than by default, or nothing."""
+    return f"It runs as qwq tune found best here: {told(tuning)}." if tuning.changes else ""
 
 
 def _notice(candidate: Candidate, wish: PlanWish) -> str:
@@ -154,23 +164,24 @@ def require_context(file: ModelFile, settings: LoadSettings) -> None:
         )
 
 
-def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "f16") -> ContextShape:
+def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "f16", tuning: Tuning = UNTUNED) -> ContextShape:
     """A context for one conversation; by default as long as the file reads without YaRN."""
     n_ctx = n_ctx or file.native_ctx
     return ContextShape(
         n_ctx=n_ctx,
-        n_batch=min(N_BATCH, n_ctx),
+        n_batch=min(tuning.n_batch, n_ctx),
         n_sequences=1,
         n_threads=hardware.usable_cores(),
         kv_type=kv_type,
         yarn_factor=file.yarn_factor,
         native_ctx=file.native_ctx,
+        tuning=tuning,
     )
 
 
 def open_backend(plan: LoadPlan, rope: Rope, on_progress: LoadListener | None = None) -> LlamaBackend:
     """Load it, with room for the conversations that share its context. Raises LoadError."""
-    shape = context_shape(plan.file, plan.placement.n_ctx, plan.placement.kv_type)
+    shape = context_shape(plan.file, plan.placement.n_ctx, plan.placement.kv_type, plan.tuning)
     shape = replace(shape, n_sequences=plan.n_sequences, n_outputs=plan.n_sequences)
     return LlamaBackend(plan.file.path, shape, rope, plan.placement.gpu_layers, on_progress, plan.gpu_shares)
 
@@ -203,7 +214,8 @@ def engine_settings(plan: LoadPlan, settings: LoadSettings, serving: Serving) ->
     shelf = None
     if serving.keeps_chats:
         status = plan.file.path.stat()
-        kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, plan.placement.kv_type, cpu_build())
+        cache = (plan.placement.kv_type, plan.tuning.flash_attention)
+        kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, *cache, cpu_build())
         key = hashlib.sha256(repr(kept_for).encode()).hexdigest()[:16]
         shelf = PrefixShelf(find_folders().cache / "chats" / key, SHELF_BYTES)
     return EngineSettings(settings.n_parallel, spill_bytes=_spill_bytes(), shelf=shelf)

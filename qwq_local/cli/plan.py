@@ -32,10 +32,11 @@ def command(n_ctx: int | None, kv_type: KvType | None, n_gpu_layers: int | None,
         qwq plan --vram 12 --vram 12 --json
         qwq plan --unified 32
     """
-    from qwq_local.cli.planning import print_plan, wished_machine
+    from qwq_local.cli.planning import known_tuning, print_plan, wished_machine
     from qwq_local.offers import offers_here, wish_for
     from qwq_local.plan.plan import make_plan
 
     wish = wish_for(n_ctx, kv_type, n_gpu_layers)
     offers = offers_here()
-    print_plan(make_plan(wished_machine(offers, wish, **machine), offers, wish), as_json=as_json)
+    plan = make_plan(wished_machine(offers, wish, **machine), offers, wish)
+    print_plan(plan, as_json=as_json, tuning=known_tuning(plan))

@@ -15,10 +15,14 @@ import click
 from qwq_local import card
 from qwq_local.cli.activity import Activity
 from qwq_local.cli.terminal import has_colour
+from qwq_local.configuration import find_folders
+from qwq_local.machine import tuned
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
+from qwq_local.plan.fit import with_tuning
 from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish
 from qwq_local.plan.reasons import gib, why
+from qwq_local.tuning import UNTUNED, Tuning, told
 
 BAR_CELLS: Final = 32
 PARTS: Final = (("weights", "█", "#", "cyan"), ("cache", "▓", "=", "magenta"), ("buffers", "▒", "+", "yellow"))
@@ -50,12 +54,24 @@ def wished_machine(
     return replace(here, gpus=tuple(replace(gpu, bandwidth=speed) for gpu in here.gpus), corrections={})
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print it for people or for programs."""
+def known_tuning(plan: Plan) -> Tuning:
+    """What `qwq tune` found for the chosen file, where that is here and this machine is the plan's."""
+    chosen = plan.chosen
+    if chosen is None or not chosen.offer.is_here or not tuned.read(find_folders().cache).entries:
+        return UNTUNED
+    from qwq_local.models.store import find_local
+    from qwq_local.survey import find_tuning
+
+    _, kept, _ = find_tuning(chosen, find_local(chosen.offer.name).path.name, plan.machine)
+    return with_tuning(plan.machine, chosen, plan.wish, kept.tuning)[1] if kept else UNTUNED
+
+
+def print_plan(plan: Plan, *, as_json: bool, tuning: Tuning = UNTUNED) -> None:
+    """Print it for people or for programs; `tuning` is what the chosen file will run with."""
     if as_json:
-        click.echo(json.dumps(plan_json(plan), ensure_ascii=False))
+        click.echo(json.dumps({**plan_json(plan), "tuning": tuning.changes}, ensure_ascii=False))
     else:
-        _Page(plan).show()
+        _Page(plan, tuning).show()
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -106,8 +122,8 @@ def candidate_json(candidate: Candidate, plan: Plan) -> dict[str, Any]:
 class _Page:
     """The plan as text, as wide as the terminal."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, tuning: Tuning) -> None:
+        self._plan, self._tuning = plan, tuning
         self._width = min(shutil.get_terminal_size((100, 24)).columns, 120)
         self._has_colour = has_colour(sys.stdout)
         self._has_blocks = _can_write(PARTS[0][1])
@@ -146,6 +162,7 @@ class _Page:
             f"{title}  {facts}",
             *self._wrapped(why(chosen, self._plan), ""),
             *self._bars(chosen),
+            *(self._wrapped(told(self._tuning), self._head("Tuned")) if self._tuning.changes else []),
             f"{self._head('Load it' if chosen.offer.is_here else 'Get it')}{how}",
         ]
 
