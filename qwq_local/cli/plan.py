@@ -35,8 +35,10 @@ def command(n_ctx: int | None, kv_type: KvType | None, n_gpu_layers: int | None,
     from qwq_local.cli.planning import known_tuning, print_plan, wished_machine
     from qwq_local.offers import offers_here, wish_for
     from qwq_local.plan.plan import make_plan
+    from qwq_local.tuning import UNTUNED
 
     wish = wish_for(n_ctx, kv_type, n_gpu_layers)
     offers = offers_here()
     plan = make_plan(wished_machine(offers, wish, **machine), offers, wish)
-    print_plan(plan, as_json=as_json, tuning=known_tuning(plan))
+    is_here = not (machine["vram"] or machine["ram"] or machine["unified"])
+    print_plan(plan, as_json=as_json, tuning=known_tuning(plan) if is_here else UNTUNED)

@@ -55,7 +55,7 @@ def wished_machine(
 
 
 def known_tuning(plan: Plan) -> Tuning:
-    """What `qwq tune` found for the chosen file, where that is here and this machine is the plan's."""
+    """What `qwq tune` found for the chosen file, where that is here; the plan's machine must be this one."""
     chosen = plan.chosen
     if chosen is None or not chosen.offer.is_here or not tuned.read(find_folders().cache).entries:
         return UNTUNED
@@ -66,7 +66,7 @@ def known_tuning(plan: Plan) -> Tuning:
     return with_tuning(plan.machine, chosen, plan.wish, kept.tuning)[1] if kept else UNTUNED
 
 
-def print_plan(plan: Plan, *, as_json: bool, tuning: Tuning = UNTUNED) -> None:
+def print_plan(plan: Plan, *, as_json: bool, tuning: Tuning) -> None:
     """Print it for people or for programs; `tuning` is what the chosen file will run with."""
     if as_json:
         click.echo(json.dumps({**plan_json(plan), "tuning": tuning.changes}, ensure_ascii=False))

@@ -21,8 +21,8 @@ class TuneReport:
     """All that was found.
 
     `tried` holds what was passed over too. `rates` are the tokens a second untuned, `cache_types` those with the best tuning and each
-    number format of the KV cache, as far as there was time. `why_not_kept` says why the tuning must not be stored, or nothing; `notes` are things
-    that whoever reads the figures should know.
+    number format of the KV cache, as far as there was time. `why_not_kept` says why the tuning must not be stored, or nothing; `notes` are
+    things that whoever reads the figures should know.
     """
 
     plan: LoadPlan

@@ -30,7 +30,7 @@ def text(*arguments: str) -> str:
 
 def test_the_json_is_what_is_promised() -> None:
     found = plan("--vram", "24", "--ram", "64")
-    assert found.keys() == {"hardware", "chosen", "candidates"}
+    assert found.keys() == {"hardware", "chosen", "candidates", "tuning"}
     assert found["hardware"]["ram_total_bytes"] == 64 * GIB
     gpu, cpu = found["hardware"]["devices"]
     assert (gpu["kind"], gpu["total_bytes"], gpu["free_bytes"]) == ("gpu", 24 * GIB, 24 * GIB)
