@@ -25,7 +25,7 @@ class Surroundings:
     """What there is to tune: a model whose layers are on the CPU, on GPUs or on `both`, with a cache of `kv_type`.
 
     `n_cores` threads compute by default, `n_cpus` are the most this process may run at once; a trial reads `n_prefill` tokens. `layouts`
-    are those that differ from llama.cpp's own choice, and `can_map` says whether any weights could be read from the mapped file.
+    are those that differ from llama.cpp's own choice, and `can_copy` says whether weights that are mapped could be copied.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Surroundings:
     n_cpus: int
     n_prefill: int
     layouts: tuple[Layout, ...] = ()
-    can_map: bool = True
+    can_copy: bool = True
 
 
 def knobs_for(here: Surroundings) -> tuple[Knob, ...]:
@@ -47,7 +47,7 @@ def knobs_for(here: Surroundings) -> tuple[Knob, ...]:
         Knob("n_ubatch", tuple(n for n in (UBATCHES_ON_GPU if on_gpu else UBATCHES_ON_CPU) if n <= here.n_prefill), ("prefill",)),
         Knob("offloads_batches", (False,) if here.kind == "both" else (), ("prefill",)),
         Knob("layout", here.layouts if here.kind == "cpu" else ()),
-        Knob("is_mapped", (False,) if on_cpu and here.can_map else ()),
+        Knob("is_mapped", (False,) if on_cpu and here.can_copy else ()),
     ]
     return tuple(knob for knob in knobs if knob.values)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from qwq_local.errors import SettingsError
+from qwq_local.errors import LoadError, SettingsError
 from qwq_local.llama import FileVocabulary, InterruptSwitch, LlamaModel, may_interleave, uses_extra_layouts
 from qwq_local.loading import LoadPlan, choose_file, context_shape, load_plan, wish_of
 from qwq_local.machine import hardware
@@ -50,7 +50,7 @@ class Prepared:
     candidate: Candidate
     key: TunedFor
     layouts: tuple[Layout, ...]
-    can_map: bool
+    can_copy: bool
     notes: tuple[str, ...]
 
 
@@ -80,8 +80,10 @@ def prepare(name: str | None, load: LoadSettings) -> Prepared:
     layouts: list[Layout] = ["plain"] if uses_extra_layouts() else []
     if may_interleave(file.path):
         layouts.append("repacked")
+    # A copy of weights for which there is no room would end this process, or another.
+    can_copy = not uses_extra_layouts() and candidate.fits
     problems = [problem] if problem else []
-    return Prepared(plan, candidate, key, tuple(layouts), not uses_extra_layouts(), (*notes, *machine.notes, *problems))
+    return Prepared(plan, candidate, key, tuple(layouts) if candidate.fits else (), can_copy, (*notes, *machine.notes, *problems))
 
 
 def _interruptibly(work: Callable[[threading.Event, InterruptSwitch], TuneReport]) -> TuneReport:
@@ -137,7 +139,7 @@ def _tell(listener: TuneListener, setting: str, value: object) -> None:
 def _load(plan: LoadPlan, listener: TuneListener, stop: threading.Event, tuning: Tuning) -> LlamaModel:
     def goes_on(share: float) -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            raise LoadError("Loading was interrupted.")
         listener.on_progress(LOADING, round(share * HUNDREDTHS), HUNDREDTHS)
 
     return LlamaModel(plan.file.path, plan.placement.gpu_layers, goes_on, plan.gpu_shares, tuning=tuning)
@@ -157,7 +159,7 @@ def _surroundings(prepared: Prepared, sizes: Sizes) -> Surroundings:
         n_cpus=hardware.usable_cpus(),
         n_prefill=sizes.n_prefill,
         layouts=prepared.layouts,
-        can_map=prepared.can_map,
+        can_copy=prepared.can_copy,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qwq_local.tune.knobs import Surroundings, knobs_for, passed_over
 from qwq_local.tuning import UNTUNED
 
-SERVER = Surroundings("cpu", "f16", n_cores=8, n_cpus=16, n_prefill=512, layouts=("plain", "repacked"), can_map=False)
+SERVER = Surroundings("cpu", "f16", n_cores=8, n_cpus=16, n_prefill=512, layouts=("plain", "repacked"), can_copy=False)
 
 
 def settings(here: Surroundings) -> dict[str, tuple[object, ...]]:
@@ -26,11 +26,11 @@ def test_on_a_cpu_threads_kernels_micro_batches_and_layouts_are_tried_and_loads_
         "layout": ("plain", "repacked"),
     }
     assert list(settings(SERVER))[-1] == "layout"
-    assert settings(replace(SERVER, can_map=True))["is_mapped"] == (False,)
+    assert settings(replace(SERVER, can_copy=True))["is_mapped"] == (False,)
 
 
 def test_with_every_layer_on_a_gpu_threads_and_layouts_do_not_matter() -> None:
-    here = replace(SERVER, kind="gpu", n_prefill=2048, can_map=True)
+    here = replace(SERVER, kind="gpu", n_prefill=2048, can_copy=True)
     assert settings(here) == {"flash_attention": (False,), "n_ubatch": (1024, 2048, 256)}
     assert {tried.setting for tried in passed_over(here)} == {"n_threads", "layout"}
 

@@ -176,7 +176,7 @@ def test_a_time_that_cannot_be_is_refused_before_anything_is_loaded() -> None:
 )
 def test_what_says_little_is_not_kept(*, small: bool, shortage: bool, disturbed: bool, says: str) -> None:
     candidate = consider(Machine((), 64 * GIB, (8 if shortage else 64) * GIB, 76.8e9), offer_to_pull("Q4_K_M"), PlanWish(n_ctx=8192))
-    prepared = tune.Prepared(plan_load("demo", LoadSettings()), candidate, TunedFor("", 0, "", ""), (), can_map=True, notes=())
+    prepared = tune.Prepared(plan_load("demo", LoadSettings()), candidate, TunedFor("", 0, "", ""), (), can_copy=True, notes=())
     found = tune._why_not_kept(prepared, is_small=small, is_disturbed=disturbed)
     assert says in found
     assert bool(found) is bool(says)
