@@ -113,6 +113,8 @@ def _explained(report: TuneReport, *, is_kept: bool) -> Iterator[str]:
         changed = report.best.changes.items()
         changes = ", ".join(f"{NAMES[name]} {shown(value)} instead of {shown(getattr(UNTUNED, name))}" for name, value in changed)
         yield f"Best here: {changes}." + (" Every later load of this file uses it." if is_kept else "")
+    elif report.last:
+        yield "What was taken did not stand the last comparison: it runs best as it is."
     else:
         yield "Nothing makes it faster beyond doubt: it runs best as it is."
     if report.is_small:

@@ -110,7 +110,9 @@ def test_what_was_found_is_stored_unless_that_is_not_wanted(qwq: Qwq, cache: Pat
 
 def test_that_nothing_helps_is_stored_as_well(qwq: Qwq, report: TuneReport, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, replace(report, best=UNTUNED))
-    assert "it runs best as it is" in qwq("tune").out
+    assert "did not stand the last comparison" in qwq("tune").out
+    use(monkeypatch, replace(report, best=UNTUNED, last=None))
+    assert "Nothing makes it faster" in qwq("tune").out
     (kept,) = tuned.read(cache).entries
     assert (kept.tuning, kept.gains) == (UNTUNED, {})
 
