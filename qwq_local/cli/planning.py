@@ -15,15 +15,19 @@ import click
 from qwq_local import card
 from qwq_local.cli.activity import Activity
 from qwq_local.cli.terminal import has_colour
+from qwq_local.configuration import find_folders
 from qwq_local.drafts import find_draft
+from qwq_local.machine import tuned
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
 from qwq_local.models.store import find
 from qwq_local.plan.draft import DraftPlace
+from qwq_local.plan.fit import with_tuning
 from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish, make_plan
 from qwq_local.plan.race import RACES, RaceCost, cost_of_race
 from qwq_local.plan.reasons import gib, why
 from qwq_local.settings import LoadSettings
+from qwq_local.tuning import UNTUNED, Tuning, told
 
 BAR_CELLS: Final = 32
 TOLD_RACE: Final = 3
@@ -83,12 +87,24 @@ def plan_with_races(plan: Plan) -> Plan:
         return with_race_rates(plan)
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print it for people or for programs."""
+def known_tuning(plan: Plan) -> Tuning:
+    """What `qwq tune` found for the chosen file, where that is here; the plan's machine must be this one."""
+    chosen = plan.chosen
+    if chosen is None or not chosen.offer.is_here or not tuned.read(find_folders().cache).entries:
+        return UNTUNED
+    from qwq_local.models.store import find_local
+    from qwq_local.survey import find_tuning
+
+    _, kept, _ = find_tuning(chosen, find_local(chosen.offer.name).path.name, plan.machine)
+    return with_tuning(plan.machine, chosen, plan.wish, kept.tuning)[1] if kept else UNTUNED
+
+
+def print_plan(plan: Plan, *, as_json: bool, tuning: Tuning) -> None:
+    """Print it for people or for programs; `tuning` is what the chosen file will run with."""
     if as_json:
-        click.echo(json.dumps(plan_json(plan), ensure_ascii=False))
+        click.echo(json.dumps({**plan_json(plan), "tuning": tuning.changes}, ensure_ascii=False))
     else:
-        _Page(plan).show()
+        _Page(plan, tuning).show()
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -163,8 +179,8 @@ def told_race(cost: RaceCost) -> str:
 class _Page:
     """The plan as text, as wide as the terminal."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, tuning: Tuning) -> None:
+        self._plan, self._tuning = plan, tuning
         self._width = min(shutil.get_terminal_size((100, 24)).columns, 120)
         self._has_colour = has_colour(sys.stdout)
         self._has_blocks = _can_write(PARTS[0][1])
@@ -213,6 +229,7 @@ class _Page:
             *self._wrapped(why(chosen, self._plan), ""),
             *self._wrapped(told_race(cost_of_race(chosen, self._plan.machine, TOLD_RACE)), ""),
             *self._bars(chosen),
+            *(self._wrapped(told(self._tuning), self._head("Tuned")) if self._tuning.changes else []),
             f"{self._head('Load it' if chosen.offer.is_here else 'Get it')}{how}",
         ]
 

@@ -31,7 +31,7 @@ def text(*arguments: str) -> str:
 
 def test_the_json_is_what_is_promised() -> None:
     found = plan("--vram", "24", "--ram", "64")
-    assert found.keys() == {"hardware", "draft", "chosen", "candidates"}
+    assert found.keys() == {"hardware", "draft", "chosen", "candidates", "tuning"}
     assert found["draft"] is None
     assert found["hardware"]["ram_total_bytes"] == 64 * GIB
     gpu, cpu = found["hardware"]["devices"]
