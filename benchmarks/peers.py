@@ -1,4 +1,4 @@
-"""What ours is measured against: llama.cpp's own server, and llama-cpp-python's, on loopback."""
+"""What ours is measured against, llama.cpp's own server and llama-cpp-python's, and our own endpoint beside them; all on loopback."""
 
 from __future__ import annotations
 
@@ -8,25 +8,35 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.endpoint import serve
 from qwq_local import card
+from qwq_local.llama import FileVocabulary
+from qwq_local.llama._amx import extra_buffers_work
+from qwq_local.machine.hardware import usable_cores
 
 PATIENCE_SECONDS: Final = 300.0
 SAMPLING: Final = {"temperature": card.TEMPERATURE, "top_p": card.TOP_P, "top_k": card.TOP_K, "min_p": card.MIN_P}
+UNENDING: Final = {"ignore_eos": True, "cache_prompt": True, "samplers": ["top_k", "top_p", "temperature"]}
+"""What llama.cpp's server takes beside: no end before the last token asked for, and QwQ's order of samplers."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server that answers at `url`; `path` takes a completion of token ids, or of as many letters where it `takes_text` only."""
+    """A server that answers at `url`; `path` takes a completion of token ids, or of as many letters where it `takes_text` only.
+
+    `options` go with every completion.
+    """
 
     url: str
     path: str
+    options: Mapping[str, Any] = field(default_factory=dict)
     takes_text: bool = False
 
     def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -43,6 +53,13 @@ class Peer:
             answer.read()
         return first
 
+    def prefill_tokens_per_second(self, prompt: Sequence[int]) -> float:
+        """Tokens of a prompt, as many as the server counts, over the time until one token is written."""
+        started_at = time.perf_counter()
+        answer = self.post(self.path, self._body(prompt, 1))
+        seconds = time.perf_counter() - started_at
+        return float(answer["tokens_evaluated"] if "tokens_evaluated" in answer else answer["usage"]["prompt_tokens"]) / seconds
+
     def tokens_per_second(self, prompts: Sequence[Sequence[int]], n_tokens: int) -> float:
         """All prompts at once, so many tokens each."""
         started_at = time.perf_counter()
@@ -55,9 +72,8 @@ class Peer:
         return int(answer["tokens_predicted"] if "tokens_predicted" in answer else answer["usage"]["completion_tokens"])
 
     def _body(self, prompt: Sequence[int], n_tokens: int) -> dict[str, Any]:
-        lengths = {"n_predict": n_tokens, "max_tokens": n_tokens, "ignore_eos": True, "cache_prompt": True}
         content = "".join(chr(ord("a") + token % 26) for token in prompt) if self.takes_text else list(prompt)
-        return {"prompt": content, "samplers": ["top_k", "top_p", "temperature"], **lengths, **SAMPLING}
+        return {"prompt": content, "max_tokens": n_tokens, **self.options, **SAMPLING}
 
     def _open(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - an open answer
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
@@ -65,38 +81,35 @@ class Peer:
 
 
 @contextmanager
-def llama_server(tools: Path, model: Path, n_parallel: int, n_ctx: int, *options: object) -> Iterator[Peer]:
-    """The llama-server in `tools`: a unified KV cache of `n_ctx` tokens for `n_parallel` requests, no extra buffers."""
-    flags = [
-        "-np",
-        n_parallel,
-        "-c",
-        n_ctx,
-        "-t",
-        2,
-        "-tb",
-        2,
-        "-b",
-        512,
-        "-ub",
-        512,
-        "-fa",
-        "on",
-        "--kv-unified",
-        "--no-repack",
-        "--no-webui",
-        *options,
-    ]
-    with _running([tools / "llama-server", "-m", model, *flags], "/health") as url:
-        yield Peer(url, "/completion")
+def our_server(model: Path, n_parallel: int, n_ctx: int, *options: object) -> Iterator[Peer]:
+    """`qwq serve`, whose completions end at their last token only."""
+    with closing(FileVocabulary(model)) as vocabulary:
+        never = {str(token): -100 for token in vocabulary.end_tokens}
+    with serve("-m", model, "--parallel", n_parallel, "--ctx", n_ctx, *options) as server:
+        yield Peer(server.url, "/v1/completions", {"logit_bias": never, "stops_repetition": False})
 
 
 @contextmanager
-def python_server(model: Path, n_ctx: int) -> Iterator[Peer]:
-    """llama-cpp-python's own server, which has one sequence."""
-    flags = ["--model", model, "--n_ctx", n_ctx, "--n_threads", 2, "--n_threads_batch", 2, "--n_batch", 512, "--flash_attn", "true"]
-    with _running([sys.executable, "-m", "llama_cpp.server", *flags], "/v1/models") as url:
-        yield Peer(url, "/v1/completions", takes_text=True)
+def llama_server(tools: Path, model: Path, n_parallel: int, n_ctx: int, *options: object) -> Iterator[Peer]:
+    """The llama-server in `tools`: a unified KV cache of `n_ctx` tokens for `n_parallel` requests.
+
+    It may lay weights out anew for this CPU where ours does: where the compiler broke llama.cpp's kernels for AMX, neither does.
+    """
+    n_threads = usable_cores()
+    threads = ("-t", n_threads, "-tb", n_threads)
+    batches = ("-np", n_parallel, "-c", n_ctx, "-b", 512, "-ub", 512, "-fa", "on", "--kv-unified")
+    layout = () if extra_buffers_work() else ("--no-repack",)
+    with _running([tools / "llama-server", "-m", model, *threads, *batches, *layout, "--no-webui", *options], "/health") as url:
+        yield Peer(url, "/completion", UNENDING)
+
+
+@contextmanager
+def python_server(model: Path, n_ctx: int, python: str = sys.executable) -> Iterator[Peer]:
+    """llama-cpp-python's own server, which has one sequence, run by an interpreter that has what it needs."""
+    n_threads = usable_cores()
+    flags = ["--model", model, "--n_ctx", n_ctx, "--n_threads", n_threads, "--n_threads_batch", n_threads, "--n_batch", 512]
+    with _running([python, "-m", "llama_cpp.server", *flags, "--n_gpu_layers", -1, "--flash_attn", "true"], "/v1/models") as url:
+        yield Peer(url, "/v1/completions", UNENDING, takes_text=True)
 
 
 @contextmanager

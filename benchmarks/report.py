@@ -1,12 +1,25 @@
-"""What every benchmark prints and writes: one table, with the date and the machine."""
+"""What every benchmark prints and writes, one table with the date and the machine; and how systems are measured side by side."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
+
+System = TypeVar("System")
+
+
+def in_turn(systems: Mapping[str, System], rounds: int, measure: Callable[[System], float]) -> dict[str, list[float]]:
+    """What each system comes to in each round; they take turns, so that a slow moment of the machine meets all alike."""
+    found: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, system in systems.items():
+            found[name].append(measure(system))
+    return found
 
 
 class Table:

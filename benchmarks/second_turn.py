@@ -85,6 +85,12 @@ def measure_ours(path: Path, chats: Sequence[Chat], shelf: PrefixShelf) -> tuple
     return warm, restarted
 
 
+def their_wait(peer: Peer, chat: Chat) -> float:
+    """Answer the first turn, then wait for the second: seconds to its first token."""
+    peer.first_token_seconds(chat.first, N_THOUGHT + N_ANSWER)
+    return peer.first_token_seconds(chat.second, 4)
+
+
 def measure_theirs(
     start: Callable[[], AbstractContextManager[Peer]], chats: Sequence[Chat]
 ) -> tuple[list[float], list[float], list[float]]:
@@ -92,8 +98,7 @@ def measure_theirs(
     warm, restarted, cold = [], [], []
     for chat in chats:
         with start() as peer:
-            peer.first_token_seconds(chat.first, N_THOUGHT + N_ANSWER)
-            warm.append(peer.first_token_seconds(chat.second, 4))
+            warm.append(their_wait(peer, chat))
             peer.post("/slots/0?action=save", {"filename": SAVED})
         with start() as peer:
             peer.post("/slots/0?action=restore", {"filename": SAVED})

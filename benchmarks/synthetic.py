@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +20,8 @@ from qwq_local.quants import F32, TensorType, choose_types, find_quantization, t
 from tests.ghosts import QWEN_0_5B, QWEN_1_5B, shape_metadata
 
 SAMPLE_ROWS = 32
-SHAPES: Final = {"0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
+TINY: Final = replace(QWEN_0_5B, name="tiny", n_layers=2, n_embd=64, n_ff=256, n_heads=1, n_kv_heads=1)
+SHAPES: Final = {"tiny": TINY, "0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
 
 
 def metadata(shape: ModelShape) -> list[KeyValue]:
@@ -45,16 +49,21 @@ def write_model(path: Path, shape: ModelShape, quantization: str) -> None:
     """Write a file of that shape and quantization."""
     shapes = shape.tensor_shapes()
     types = choose_types(find_quantization(quantization), shapes, shape.traits)
-    rng = np.random.default_rng(0)
-    rows: dict[tuple[TensorType, int], bytes] = {}
     with path.open("wb") as file:
         file.write(encode_header(metadata(shape), shapes, types))
         for name, dimensions in shapes.items():
-            kind, length = types[name], dimensions[-1]
-            if (kind, length) not in rows:
-                sample = rng.normal(0, 0.02, (SAMPLE_ROWS, length)).astype(np.float32)
-                importance = None if kind is F32 else np.ones(length, np.float32)
-                rows[kind, length] = sample.tobytes() if kind is F32 else quantize_rows(sample, kind, importance).tobytes()
-            size_bytes = tensor_bytes(kind, dimensions)
-            block = rows[kind, length]
-            file.write((block * (size_bytes // len(block) + 1))[:size_bytes].ljust(padded(size_bytes), b"\0"))
+            file.write(filled(types[name], dimensions))
+
+
+def filled(kind: TensorType, dimensions: Sequence[int]) -> bytes:
+    """A tensor of random rows, as it stands in a file; `dimensions` have the row length last."""
+    size_bytes = tensor_bytes(kind, dimensions)
+    block = random_rows(kind, dimensions[-1])
+    return (block * (size_bytes // len(block) + 1))[:size_bytes].ljust(padded(size_bytes), b"\0")
+
+
+@cache
+def random_rows(kind: TensorType, length: int) -> bytes:
+    """SAMPLE_ROWS rows of so many elements, always the same ones."""
+    sample = np.random.default_rng(0).normal(0, 0.02, (SAMPLE_ROWS, length)).astype(np.float32)
+    return sample.tobytes() if kind is F32 else quantize_rows(sample, kind, np.ones(length, np.float32)).tobytes()

@@ -22,7 +22,7 @@ import click
 
 from benchmarks.options import json_option, tools_option
 from benchmarks.peers import llama_server, python_server
-from benchmarks.report import Table
+from benchmarks.report import Table, in_turn
 from benchmarks.synthetic import SHAPES, write_model
 from qwq_local.engine import Finished, Request
 from qwq_local.llama import ContextShape, LlamaBackend
@@ -45,6 +45,11 @@ def ours(worker: Worker, prompts: Sequence[Sequence[int]], n_tokens: int) -> flo
     ends = [list(stream)[-1] for stream in streams]
     n_written = sum(end.usage.completion_tokens for end in ends if isinstance(end, Finished))
     return n_written / (time.perf_counter() - started_at)
+
+
+def ask(system: System, rng: random.Random, width: int) -> float:
+    """So many prompts at once; tokens a second."""
+    return system(new_prompts(rng, width), N_TOKENS)
 
 
 def new_prompts(rng: random.Random, width: int) -> list[list[int]]:
@@ -79,10 +84,7 @@ def measure(systems: dict[str, System], model: str, rounds: int) -> Table:
     table = Table(f"tokens/s, {model}", ["streams", *systems, *(f"ours / {name}" for name in others)])
     rng = random.Random(1)
     for width in WIDTHS:
-        found: dict[str, list[float]] = {name: [] for name in systems}
-        for _ in range(rounds):
-            for name, tokens_per_second in systems.items():
-                found[name].append(tokens_per_second(new_prompts(rng, width), N_TOKENS))
+        found = in_turn(systems, rounds, partial(ask, rng=rng, width=width))
         medians = {name: statistics.median(rates) for name, rates in found.items()}
         ratios = [statistics.median(a / b for a, b in zip(found["ours"], found[name], strict=True)) for name in others]
         table.add(width, *medians.values(), *ratios)
