@@ -15,6 +15,7 @@ from qwq_local.engine import (
     Finished,
     FinishReason,
     Progress,
+    RaceReport,
     Thinking,
     Timings,
     ToolCallDelta,
@@ -22,7 +23,7 @@ from qwq_local.engine import (
     ToolCallStarted,
     Usage,
 )
-from qwq_local.worker import EngineClient, Stream
+from qwq_local.worker import Stream
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer: the thought, what is meant for the user, the tools it calls, and how it ended."""
+    """A whole answer: the thought, what is meant for the user, the tools it calls, and how it ended.
+
+    `race` is what its samples came to, where several were written; the tokens, times and seed are those of the one that it is.
+    """
 
     model: str
     reasoning: str
@@ -46,6 +50,7 @@ class Reply:
     rope: Rope
     seed: int
     tool_calls: tuple[ToolCall, ...] = ()
+    race: RaceReport | None = None
 
 
 @dataclass
@@ -94,6 +99,7 @@ class Gathered:
             rope=end.rope,
             seed=end.seed,
             tool_calls=self.tool_calls,
+            race=end.race,
         )
 
 
@@ -107,7 +113,6 @@ class AnswerStream(Iterator[Progress | Finished]):
     def __init__(
         self,
         stream: Stream,
-        engine: EngineClient,
         on_end: Callable[[Finished, Gathered], None],
         present: ExitStack,
         prompt_tokens: int,
@@ -115,7 +120,6 @@ class AnswerStream(Iterator[Progress | Finished]):
         self.gathered = Gathered()
         self.prompt_tokens = prompt_tokens
         self._stream = stream
-        self._engine = engine
         self._on_end = on_end
         self._present = present
 
@@ -140,7 +144,7 @@ class AnswerStream(Iterator[Progress | Finished]):
 
     def answer_now(self) -> None:
         """Let it stop thinking and answer; callable from any thread."""
-        self._engine.answer_now(self._stream)
+        self._stream.answer_now()
 
     def close(self) -> None:
         """Cancel what is still to come."""

@@ -6,14 +6,15 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict, TypeVar
 
 from qwq_local.backend import Constraint, Rope
 from qwq_local.engine import Request, ToolChoice, tool_constraint
 from qwq_local.errors import ContextLengthError, SettingsError
-from qwq_local.settings import MAX_SEED, AnswerSettings, RopeWish, Sampling
+from qwq_local.settings import MAX_SEED, AnswerSettings, RaceSettings, RopeWish, Sampling
 
 Tools = Sequence[Mapping[str, Any]]
+Settings = TypeVar("Settings", Sampling, AnswerSettings, RaceSettings)
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -48,7 +49,7 @@ class SamplingOptions(TypedDict, total=False):
 
 
 class AnswerOptions(SamplingOptions, total=False):
-    """The fields of `settings.AnswerSettings` too, and what an answer must look like.
+    """The fields of `settings.AnswerSettings` and `settings.RaceSettings` too, and what an answer must look like.
 
     `schema` is a JSON schema, `constraint` any other grammar, `tool_choice` as OpenAI has it; one of them at most. Without
     `parallel_tool_calls` an answer calls one tool at most.
@@ -59,6 +60,8 @@ class AnswerOptions(SamplingOptions, total=False):
     think_tokens: int | None
     stop: tuple[str, ...]
     stops_repetition: bool
+    race: int
+    vote: int
     schema: Mapping[str, Any] | None
     constraint: Constraint | None
     tool_choice: ToolChoice
@@ -72,14 +75,18 @@ class AnswerWish:
     sampling: Sampling
     answer: AnswerSettings
     constraint: Constraint | None
+    race: RaceSettings
 
     @classmethod
     def of(cls, options: Mapping[str, Any], tools: Tools | None) -> AnswerWish:
         """Of `AnswerOptions`. Raises SettingsError, and PromptError for a tool choice that cannot be."""
         if unknown := options.keys() - AnswerOptions.__optional_keys__:
             raise SettingsError(f"There is no option {min(unknown)!r}.", hint="help(QwQ.stream) lists them.")
-        sampling, answer = ({f.name: options[f.name] for f in fields(kind) if f.name in options} for kind in (Sampling, AnswerSettings))
-        return cls(Sampling(**sampling), AnswerSettings(**answer), _constraint(options, tools))
+        race = _of(RaceSettings, options)
+        constraint = _constraint(options, tools)
+        if race.n_samples > 1 and (constraint or tools):
+            _refuse(race, options, has_tools=bool(tools))
+        return cls(_of(Sampling, options), _of(AnswerSettings, options), constraint, race)
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,17 @@ def make_request(
         # Who gives a seed wants the same answer again, to the last bit of its logits.
         speculates=seed is None,
     )
+
+
+def _of(kind: type[Settings], options: Mapping[str, Any]) -> Settings:
+    return kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options})
+
+
+def _refuse(race: RaceSettings, options: Mapping[str, Any], *, has_tools: bool) -> NoReturn:
+    what, why = "a schema or grammar is to be followed", "Samples are compared as they end by themselves, and a schema ends them"
+    if has_tools or options.get("tool_choice"):
+        what, why = "tools may be called", "A sample that calls a tool has not answered yet"
+    raise SettingsError(f"{race.name} is {race.n_samples}, and {what}.", hint=f"{why}: leave one of the two out.")
 
 
 def _constraint(options: Mapping[str, Any], tools: Tools | None) -> Constraint | None:

@@ -22,12 +22,12 @@ from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import Machine
 from qwq_local.models.store import ModelFile, find, find_local, model_file
 from qwq_local.offers import offer_of_file, offers_here
-from qwq_local.plan.fit import choose, fit, shares_by_device
-from qwq_local.plan.memory import N_BATCH
+from qwq_local.plan.fit import choose, fit, shares_by_device, with_tuning
 from qwq_local.plan.placement import Placement
 from qwq_local.plan.plan import Candidate, PlanWish, contexts
 from qwq_local.settings import N_IDLE, KvType, LoadSettings
-from qwq_local.survey import Expectation, expect, known_machine, see_devices
+from qwq_local.survey import Expectation, expect, find_tuning, known_machine, see_devices
+from qwq_local.tuning import UNTUNED, Tuning, told
 from qwq_local.worker import EngineClient, Supervisor, Worker, call_apart
 
 SPILL_SHARE, MOST_SPILL_BYTES = 8, 8 * 2**30
@@ -44,7 +44,8 @@ Made = TypeVar("Made")
 class LoadPlan:
     """A file and how it is to be loaded on this machine: `gpu_shares` says how many layers each of llama.cpp's GPUs takes.
 
-    `tokens_per_second` are those predicted for it, where they can be, whatever a draft model adds.
+    `tokens_per_second` are those predicted for it, where they can be, whatever a draft model adds. `tuning` is what `qwq tune` found best
+    for it here.
     """
 
     file: ModelFile
@@ -57,14 +58,16 @@ class LoadPlan:
     notices: tuple[str, ...] = ()
     expectation: Expectation | None = None
     draft: DraftLoad | None = None
+    tuning: Tuning = UNTUNED
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A file that has its place on a machine, and its draft model beside it where one is wanted."""
+    """A file that has its place on a machine, and its draft model where one is wanted; `machine` is what that leaves."""
 
     file: ModelFile
     candidate: Candidate
+    machine: Machine
     draft: DraftLoad | None = None
 
 
@@ -121,15 +124,19 @@ def choose_file(name: str | None, settings: LoadSettings, machine: Machine, devi
         file = model_file(model)
         require_context(file, settings)
         candidate = fit(machine, offer_of_file(model.paths, model.quantization, model.name), wish, place, force=settings.force)
-    return Choice(file, candidate, draft.load_beside(file, candidate, place, devices) if draft and place else None)
+    beside = draft.load_beside(file, candidate, place, devices) if draft and place else None
+    return Choice(file, candidate, place.left if place else machine, beside)
 
 
 def load_plan(choice: Choice, settings: LoadSettings, known: tuple[Machine, str], devices: Sequence[DeviceMemory]) -> LoadPlan:
     """How to load what was chosen; `known` is what `survey.known_machine` gave."""
     machine, cpu = known
-    candidate, wish = choice.candidate, wish_of(settings)
+    wish = wish_of(settings)
+    _, kept, problem = find_tuning(choice.candidate, choice.file.path.name, machine)
+    candidate, tuning = with_tuning(choice.machine, choice.candidate, wish, kept.tuning if kept else UNTUNED)
     shares = shares_by_device(machine, candidate.placement, devices)
-    notices = (_notice(candidate, wish), choice.draft.notice(candidate.placement.n_ctx) if choice.draft else "")
+    beside = choice.draft.notice(candidate.placement.n_ctx) if choice.draft else ""
+    notices = (_notice(candidate, wish), beside, tuned_notice(tuning), problem)
     return LoadPlan(
         choice.file,
         candidate.offer.quant,
@@ -141,7 +148,13 @@ def load_plan(choice: Choice, settings: LoadSettings, known: tuple[Machine, str]
         tuple(filter(None, notices)),
         expect(candidate, machine, cpu),
         choice.draft,
+        tuning,
     )
+
+
+def tuned_notice(tuning: Tuning) -> str:
+    """That a model runs otherwise than by default, or nothing."""
+    return f"It runs as qwq tune found best here: {told(tuning)}." if tuning.changes else ""
 
 
 def _notice(candidate: Candidate, wish: PlanWish) -> str:
@@ -166,27 +179,28 @@ def require_context(file: ModelFile, settings: LoadSettings) -> None:
         )
 
 
-def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "f16") -> ContextShape:
+def context_shape(file: ModelFile, n_ctx: int | None = None, kv_type: KvType = "f16", tuning: Tuning = UNTUNED) -> ContextShape:
     """A context for one conversation; by default as long as the file reads without YaRN."""
     n_ctx = n_ctx or file.native_ctx
     return ContextShape(
         n_ctx=n_ctx,
-        n_batch=min(N_BATCH, n_ctx),
+        n_batch=min(tuning.n_batch, n_ctx),
         n_sequences=1,
         n_threads=hardware.usable_cores(),
         kv_type=kv_type,
         yarn_factor=file.yarn_factor,
         native_ctx=file.native_ctx,
+        tuning=tuning,
     )
 
 
 def open_backend(plan: LoadPlan, rope: Rope, on_progress: LoadListener | None = None) -> LlamaBackend:
     """Load it, and then its draft model, with room for the conversations that share its context. Raises LoadError."""
     if plan.draft is None:
-        return _open(plan, plan.n_sequences, rope, on_progress)
+        return _open(plan, plan.n_sequences, rope, on_progress, plan.tuning)
     share = plan.placement.weights_bytes / (plan.placement.weights_bytes + plan.draft.placement.weights_bytes)
     with ExitStack() as undo:
-        backend = _open(plan, plan.n_sequences, rope, _scaled(on_progress, 0.0, share))
+        backend = _open(plan, plan.n_sequences, rope, _scaled(on_progress, 0.0, share), plan.tuning)
         undo.callback(backend.close)
         with speaking_of_the_draft():
             backend.take_draft(_open(plan.draft, plan.n_sequences, rope, _scaled(on_progress, share, 1.0)))
@@ -194,9 +208,11 @@ def open_backend(plan: LoadPlan, rope: Rope, on_progress: LoadListener | None = 
     return backend
 
 
-def _open(what: LoadPlan | DraftLoad, n_sequences: int, rope: Rope, on_progress: LoadListener | None) -> LlamaBackend:
+def _open(
+    what: LoadPlan | DraftLoad, n_sequences: int, rope: Rope, on_progress: LoadListener | None, tuning: Tuning = UNTUNED
+) -> LlamaBackend:
     placement = what.placement
-    shape = context_shape(what.file, placement.n_ctx, placement.kv_type)
+    shape = context_shape(what.file, placement.n_ctx, placement.kv_type, tuning)
     shape = replace(shape, n_sequences=n_sequences, n_outputs=n_sequences)
     return LlamaBackend(what.file.path, shape, rope, placement.gpu_layers, on_progress, what.gpu_shares)
 
@@ -234,7 +250,8 @@ def engine_settings(plan: LoadPlan, settings: LoadSettings, serving: Serving) ->
     shelf = None
     if serving.keeps_chats:
         status = plan.file.path.stat()
-        kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, plan.placement.kv_type, cpu_build())
+        cache = (plan.placement.kv_type, plan.tuning.flash_attention)
+        kept_for = (plan.file.path.name, status.st_size, status.st_mtime_ns, *cache, cpu_build())
         key = hashlib.sha256(repr(kept_for).encode()).hexdigest()[:16]
         shelf = PrefixShelf(find_folders().cache / "chats" / key, SHELF_BYTES)
     return EngineSettings(settings.n_parallel, spill_bytes=_spill_bytes(), shelf=shelf, speculates=settings.speculates)

@@ -18,7 +18,8 @@ from qwq_local.engine import Answering, Event, Failed, Finished, Request, Snapsh
 from qwq_local.errors import DecodeError, EmptyPromptError, ModelClosedError, PromptError, SettingsError, TemplateError
 from qwq_local.loading import OpenModel, Serving, open_here, open_in_process
 from qwq_local.prompt import ChatTemplate, Message, Prompt
-from qwq_local.settings import KvType, LoadSettings, RopeWish
+from qwq_local.race import RaceStream, check_room
+from qwq_local.settings import KvType, LoadSettings, RaceSettings, RopeWish
 from qwq_local.worker import ProcessStatus
 
 __all__ = ["Answering", "Event", "Failed", "Finished", "QwQ", "Reply", "Thinking", "ToolCall"]
@@ -43,6 +44,7 @@ class QwQ:
         self._vocabulary = opened.vocabulary
         self._reach = Reach(self.model.native_ctx, opened.n_ctx, self.model.longest_ctx, settings.rope)
         self._engine = opened.engine
+        self._n_parallel = settings.n_parallel
         self._supervisor = opened.supervisor
         self._reads_ahead = reads_ahead
         self._afterwards = ThreadPoolExecutor(1, "qwq-afterwards")
@@ -111,8 +113,9 @@ class QwQ:
 
         `messages` are {"role", "content"} mappings, or one question as a string; `tools` are OpenAI's tool descriptions. `options` take the
         fields of `settings.Sampling` and of `settings.AnswerSettings`, and one of `schema`, `constraint` and `tool_choice`, which hold for
-        what follows the thought. Raises SettingsError, PromptError (ContextLengthError where the prompt does not fit) or DecodeError.
-        Leaving the loop early cancels the answer.
+        what follows the thought. With `race` or `vote` so many samples of the answer are written at once; the events are those of the one
+        that is chosen, once it is, and Racing until then. Raises SettingsError, PromptError (ContextLengthError where the prompt does not
+        fit) or DecodeError. Leaving the loop early cancels the answer.
         """
         if options.get("tool_choice") == "none":
             tools = None
@@ -122,7 +125,7 @@ class QwQ:
         if not wish.answer.thinks:
             prompt = prompt.without_thought()
         request = make_request(self.tokenize(prompt), wish, self._reach, opens_thinking=prompt.opens_thinking, calls_tools=bool(tools))
-        return self._submit(request, partial(self._read_ahead, conversation, tools) if self._reads_ahead else None)
+        return self._submit(request, wish.race, partial(self._read_ahead, conversation, tools) if self._reads_ahead else None)
 
     def complete(self, prompt: str | Sequence[int], **options: Unpack[AnswerOptions]) -> AnswerStream:
         """Go on with a text, or with token ids, that no template is laid around; what is drawn comes as Answering, as it is.
@@ -131,7 +134,8 @@ class QwQ:
         """
         tokens = self.tokenize(self._template.raw(prompt)) if isinstance(prompt, str) else self._checked(prompt)
         wish = AnswerWish.of(options, None)
-        return self._submit(make_request(tokens, wish, self._reach, opens_thinking=False, calls_tools=False, is_raw=True), None)
+        request = make_request(tokens, wish, self._reach, opens_thinking=False, calls_tools=False, is_raw=True)
+        return self._submit(request, wish.race, None)
 
     @property
     def n_ctx(self) -> int:
@@ -202,16 +206,20 @@ class QwQ:
             raise EmptyPromptError("The prompt is empty.", hint="Send tokens to go on with.")
         return tuple(tokens)
 
-    def _submit(self, request: Request, on_stop: _OnStop | None) -> AnswerStream:
+    def _submit(self, request: Request, race: RaceSettings, on_stop: _OnStop | None) -> AnswerStream:
+        check_room(race, self._n_parallel, self._reach.n_ctx, len(request.prompt), request.max_tokens)
         with ExitStack() as stack:
             visit = stack.enter_context(self._company.visit())
             on_end = partial(self._end, on_stop, visit, request.rope)
-            return AnswerStream(self._engine.submit(request), self._engine, on_end, stack.pop_all(), len(request.prompt))
+            is_race = race.n_samples > 1
+            stream = RaceStream(self._engine, request, race) if is_race else self._engine.submit(request)
+            return AnswerStream(stream, on_end, stack.pop_all(), len(request.prompt))
 
     def _end(self, on_stop: _OnStop | None, visit: _Visit, rope: Rope, end: Finished, found: Gathered) -> None:
         if end.reason == "cancelled":
             return
-        if visit.is_alone and end.rope == rope and self._expectation:
+        is_alone = visit.is_alone and end.race is None
+        if is_alone and end.rope == rope and self._expectation:
             usage = end.usage
             n_filled = usage.prompt_tokens + usage.completion_tokens // 2
             self._expectation.learn(end.timings.plain_steps, end.timings.plain_seconds, n_filled)

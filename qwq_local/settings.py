@@ -25,6 +25,8 @@ N_IDLE: Final = 12
 """Sequences beside those, for chats that wait for their next turn."""
 MAX_SEQUENCES: Final = 256
 """LLAMA_MAX_SEQ (src/llama-cparams.h)."""
+MAX_SAMPLES: Final = MAX_SEQUENCES - N_IDLE
+"""Of one answer, at once."""
 
 
 def _check_number(name: str, value: object, default: float | None) -> None:
@@ -203,6 +205,40 @@ class LoadSettings:
         if self.kv_type is not None:
             _check_choice("kv-type", self.kv_type, get_args(KvType))
         _check_choice("rope", self.rope, get_args(RopeWish))
+
+
+@dataclass(frozen=True)
+class RaceSettings:
+    """How many samples of an answer are written at once, and which of them is handed on; 1 is the plain way.
+
+    Of a `race` it is the first that ends by itself (short-1@k, arXiv 2505.17813), of a `vote` the first of those with the commonest result.
+    Raises SettingsError.
+    """
+
+    race: int = 1
+    vote: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("race", "vote"):
+            _check_number(name, getattr(self, name), 1)
+            _check_range(name, getattr(self, name), 1, MAX_SAMPLES, "It counts the samples of an answer; 1 is the plain way.")
+        if self.race > 1 and self.vote > 1:
+            raise SettingsError("race and vote are both given.", hint="The first sample can win, or the majority: leave one of them out.")
+
+    @property
+    def n_samples(self) -> int:
+        """How many are written at once."""
+        return max(self.race, self.vote)
+
+    @property
+    def name(self) -> Literal["race", "vote"]:
+        """What it is called."""
+        return "vote" if self.vote > 1 else "race"
+
+
+def nth_seed(seed: int, index: int) -> int:
+    """The seed of one of several answers to a prompt: each has one of its own, and that of the first gives all of them again."""
+    return (seed + index) % (MAX_SEED + 1)
 
 
 def check_max_tokens(max_tokens: int | None) -> None:

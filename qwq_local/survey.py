@@ -11,11 +11,13 @@ from typing import Final
 from qwq_local.configuration import find_folders
 from qwq_local.errors import LoadError
 from qwq_local.llama import CpuMeter, cpu_build, list_devices
-from qwq_local.machine import hardware, measured, nvidia
+from qwq_local.machine import hardware, measured, nvidia, tuned
 from qwq_local.machine.device import DeviceMemory
-from qwq_local.machine.machine import Machine, rate_name
+from qwq_local.machine.machine import Machine, Shared, rate_name
 from qwq_local.machine.measured import Measurements, Work
+from qwq_local.machine.tuned import Kept, TunedFor
 from qwq_local.plan.plan import Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.plan.race import RACES
 from qwq_local.plan.speed import host_work, tokens_per_second
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
@@ -88,6 +90,20 @@ def with_measured_cpu(machine: Machine, offer: Offer, wish: PlanWish) -> tuple[M
     return replace(machine, cpu_rates=kept.cpu_rates, ram_bandwidth=ram_bandwidth, corrections=kept.corrections), notes
 
 
+def with_race_rates(plan: Plan) -> Plan:
+    """The same plan, with the CPU measured for what several samples at once cost with the chosen model, where a part of it is in RAM.
+
+    Nothing is measured for a machine that is described, or whose CPU is too busy to be.
+    """
+    if plan.chosen is None or not plan.machine.cpu_rates:
+        return plan
+    offer = plan.chosen.offer
+    on_host = host_work(plan.chosen.placement, offer.tensors, offer.types)
+    types = {tensor_type for tensor_type in WEIGHT_TYPES.intersection(offer.types.values()) if rate_name(tensor_type) in on_host}
+    kept, _ = _measured({Shared(tensor_type, n_samples) for tensor_type in types for n_samples in RACES})
+    return replace(plan, machine=replace(plan.machine, cpu_rates={**plan.machine.cpu_rates, **kept.cpu_rates}))
+
+
 def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | None:
     """What to expect of a candidate on this machine; None where an answer would teach nothing."""
     offer, placement = candidate.offer, candidate.placement
@@ -96,6 +112,24 @@ def expect(candidate: Candidate, machine: Machine, cpu: str) -> Expectation | No
         return None
     predict = partial(tokens_per_second, placement, offer.tensors, offer.types, machine)
     return Expectation(find_folders().cache, cpu, placement.kind, predict)
+
+
+def find_tuning(candidate: Candidate, file_name: str, machine: Machine) -> tuple[TunedFor, Kept | None, str]:
+    """What a candidate's tuning is kept under, what is kept there, and what is wrong with the file of all that is kept, or nothing.
+
+    `file_name` is that of its first file. Raises LoadError where llama.cpp does not load.
+    """
+    key = TunedFor(file_name, candidate.offer.file_bytes, candidate.placement.kind, what_computes(machine))
+    kept = tuned.read(find_folders().cache)
+    return key, kept.find(key), kept.problem
+
+
+def what_computes(machine: Machine) -> str:
+    """The processor, its threads, llama.cpp's build and the GPUs: what a tuning holds for.
+
+    Raises LoadError where llama.cpp does not load.
+    """
+    return _measured_cpu(hardware.usable_cores()) + "".join(f", {gpu.name} {gpu.description}" for gpu in machine.gpus)
 
 
 def _works(offers: Iterable[Offer], wish: PlanWish) -> set[Work]:

@@ -29,7 +29,7 @@ class FakeVocabulary:
         {"<|im_start|>": IM_START, "<|im_end|>": IM_END, "<|endoftext|>": END_OF_TEXT, "<think>": THINK, "</think>": END_THINK}
     )
     end_tokens: Final = frozenset({IM_END, END_OF_TEXT})
-    n_tokens: Final = 261
+    n_tokens = 261
 
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from qwq_local.machine.machine import rate_name
+from qwq_local.machine.machine import Shared, rate_name
 from qwq_local.quants import TensorType
 from qwq_local.settings import KvType
 
@@ -25,8 +25,8 @@ class FakeMeter:
     def is_disturbed(self) -> bool:
         return len(self.asked) > self._n_undisturbed
 
-    def weights_rate(self, tensor_type: TensorType) -> float:
-        return self._rate(rate_name(tensor_type))
+    def weights_rate(self, tensor_type: TensorType, n_streams: int = 1) -> float:
+        return self._rate(rate_name(Shared(tensor_type, n_streams)))
 
     def cache_rate(self, kv_type: KvType) -> float:
         return self._rate(rate_name(kv_type))

@@ -19,6 +19,7 @@ from benchmarks.comparison import Comparison, Figure, read_comparison
 from benchmarks.copying import GIVEN
 from benchmarks.deep_nano import greedy_answers, problems_of, write_deep_nano
 from benchmarks.exactness import binned, compare
+from benchmarks.grading import wilson
 from benchmarks.guessing import Guesses
 from benchmarks.report import in_turn
 
@@ -46,6 +47,11 @@ def test_a_name_that_no_benchmark_has_is_refused() -> None:
     ended = CliRunner().invoke(main, ["startups"])
     assert ended.exit_code == 2
     assert "There is no benchmark 'startups'" in ended.output
+
+
+@pytest.mark.parametrize(("n_right", "n_all", "interval"), [(9, 10, (0.5958, 0.9821)), (0, 10, (0.0, 0.2775)), (50, 100, (0.4038, 0.5962))])
+def test_an_interval_is_wilsons(n_right: int, n_all: int, interval: tuple[float, float]) -> None:
+    assert wilson(n_right, n_all) == pytest.approx(interval, abs=1e-4)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ from qwq_local.errors import (
 )
 from qwq_local.prompt import ChatTemplate, Prompt, Segment
 from qwq_local.runtime import Answering, Finished, QwQ, Thinking, ToolCall, _choose_template
-from qwq_local.settings import AnswerSettings, Sampling
+from qwq_local.settings import AnswerSettings, RaceSettings, Sampling
 from tests.nano.tasks import ADD_TOOL, WEATHER_TOOL
 from tests.waiting import wait_until
 
@@ -57,7 +57,7 @@ def test_a_question_gets_thought_and_answer(demo: QwQ) -> None:
 
 
 def test_all_that_can_be_set_of_an_answer_can_be_given_by_name() -> None:
-    settable = {field.name for kind in (Sampling, AnswerSettings) for field in fields(kind)}
+    settable = {field.name for kind in (Sampling, AnswerSettings, RaceSettings) for field in fields(kind)}
     assert settable == AnswerOptions.__optional_keys__ - {"schema", "constraint", "tool_choice", "parallel_tool_calls"}
 
 
@@ -161,8 +161,10 @@ def pupil(demo: QwQ, monkeypatch: pytest.MonkeyPatch) -> Pupil:
 def test_an_answer_that_ran_alone_teaches_its_speed(demo: QwQ, pupil: Pupil) -> None:
     reply = demo.chat(SUM, seed=1)
     (lesson,) = pupil.lessons
-    usage = reply.usage
-    assert lesson == (usage.completion_tokens, reply.timings.decode_seconds, usage.prompt_tokens + usage.completion_tokens // 2)
+    usage, timings = reply.usage, reply.timings
+    assert lesson == (timings.plain_steps, timings.plain_seconds, usage.prompt_tokens + usage.completion_tokens // 2)
+    assert timings.plain_steps == usage.completion_tokens - 1, "the first comes of the prompt's step"
+    assert 0.5 * timings.decode_seconds < timings.plain_seconds <= timings.decode_seconds
     list(demo.stream(SUM, seed=2))
     assert len(pupil.lessons) == 2
 

@@ -17,9 +17,10 @@ from qwq_local.machine.device import DeviceMemory
 from qwq_local.machine.machine import GIB, Machine
 from qwq_local.machine.measured import Measurements
 from qwq_local.offers import offer_to_pull
-from qwq_local.plan.plan import Candidate, PlanWish, consider
+from qwq_local.plan.plan import Candidate, PlanWish, consider, make_plan
+from qwq_local.plan.race import RACES, cost_of_race
 from qwq_local.quants import TENSOR_TYPES
-from qwq_local.survey import Expectation, expect, known_machine, this_machine
+from qwq_local.survey import Expectation, expect, known_machine, this_machine, with_race_rates
 from tests.meters import FakeMeter
 
 Q4 = offer_to_pull("Q4_K_M")
@@ -98,6 +99,33 @@ def test_devices_are_llama_cpps_and_what_hides_them_is_noted(
 
     monkeypatch.setattr(survey, "list_devices", fail)
     assert this_machine([], PlanWish()).notes == ("llama.cpp cannot say which devices it has: no library",)
+
+
+# What a race costs
+
+
+def test_the_cpu_is_measured_for_several_streams_of_the_chosen_model_only(use: Callable[[FakeMeter], FakeMeter]) -> None:
+    use(FakeMeter(RATES))
+    machine = replace(this_machine([Q4], PlanWish(), with_gpus=False), ram_available_bytes=64 * GIB)
+    plan = make_plan(machine, [Q4, offer_to_pull("Q3_K_M")], PlanWish())
+    assert plan.chosen is not None
+    assert plan.chosen.offer is Q4
+    meter = use(FakeMeter(others=5e9))
+    found = with_race_rates(plan)
+    assert set(meter.asked) == {f"{name} for {n} streams" for name in ("F32", "Q4_K", "Q6_K") for n in RACES}
+    assert found == replace(plan, machine=found.machine)
+    assert found.machine.cpu_rates == {**machine.cpu_rates, **dict.fromkeys(meter.asked, 5e9)}
+    cost = cost_of_race(plan.chosen, found.machine, 3)
+    assert cost.slowdown is not None
+    assert cost.slowdown > 1
+
+
+def test_nothing_is_measured_for_a_race_on_a_machine_that_is_described_or_where_nothing_fits(use: Callable[[FakeMeter], FakeMeter]) -> None:
+    meter = use(FakeMeter())
+    for machine in (replace(SERVER, cpu_rates={}), replace(SERVER, ram_available_bytes=GIB)):
+        plan = make_plan(machine, [Q4], PlanWish())
+        assert with_race_rates(plan) is plan
+    assert meter.asked == []
 
 
 # What answers teach

@@ -57,6 +57,7 @@ class Record:
             timings=_sum([end.timings for end in self._ends]),
             rope=last.rope,
             seed=last.seed,
+            race=last.race,
         )
         return AgentReply(reply, tuple(self._calls))
 

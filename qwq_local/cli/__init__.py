@@ -30,11 +30,12 @@ _COMMANDS = {
     "rm": "Delete a model.",
     "serve": "Answer over HTTP, as OpenAI, Anthropic and Ollama do.",
     "show": "Show what is in a model file.",
+    "tune": "Find what makes a model faster here, and keep it.",
     "verify": "Compare a model file with its recorded hash.",
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask", "bench", "chat", "history", "serve")
+_CONFIGURED = ("ask", "bench", "chat", "history", "serve", "tune")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 

@@ -17,6 +17,7 @@ from qwq_local.cli.first_run import with_model
 from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import notice
 from qwq_local.cli.tools import AgentPrinter, Permission, opened_tools
+from qwq_local.engine import Racing
 from qwq_local.errors import QwqError
 from qwq_local.prompt import Message
 from qwq_local.runtime import QwQ, Reply
@@ -40,7 +41,7 @@ def answer(
             try:
                 for event in events:
                     record.add(event)
-                    if not as_json or isinstance(event, ToolCalled | ToolAnswered | RoundsSpent):
+                    if not as_json or isinstance(event, ToolCalled | ToolAnswered | RoundsSpent | Racing):
                         printer.show(event)
             finally:
                 printer.finish()
@@ -93,4 +94,5 @@ def reply_json(reply: Reply, load_seconds: float) -> dict[str, Any]:
         "rope": reply.rope,
         "seed": reply.seed,
         "timings": {"load_seconds": load_seconds, **asdict(reply.timings)},
+        **({"race": asdict(reply.race)} if reply.race else {}),
     }

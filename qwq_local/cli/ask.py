@@ -12,6 +12,7 @@ import click
 from qwq_local import card
 from qwq_local.cli.options import load_options, sampling_options, speculation_options, take_load, take_tools, tool_options
 from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError, SettingsError
+from qwq_local.settings import LoadSettings, RaceSettings
 
 
 @click.command("ask")
@@ -21,6 +22,16 @@ from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError, Set
 @click.option("--math", is_flag=True, help="Add QwQ's standard instruction for mathematics (answer in \\boxed{}).")
 @click.option("--choice", is_flag=True, help="Add QwQ's standard instruction for multiple choice (answer as JSON).")
 @click.option("--schema", metavar="FILE", help="A JSON schema that the answer follows; the thinking is left free.")
+@click.option(
+    "--race", type=int, default=RaceSettings.race, metavar="K", help="Write K samples at once; the first that ends is the answer."
+)
+@click.option(
+    "--vote",
+    type=int,
+    default=RaceSettings.vote,
+    metavar="K",
+    help="Write K samples at once; what most come to (\\boxed{} or choice) is the answer.",
+)
 @click.option("--no-thoughts", is_flag=True, help="Don't show the thinking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: reasoning, answer, token counts, timings.")
 @load_options
@@ -38,6 +49,7 @@ def command(prompt: str | None, files: tuple[str, ...], system: str | None, **op
         qwq ask -m QwQ-32B-Q4_K_M.gguf -f notes.txt "Summarise these notes."
         git diff | qwq ask -m QwQ-32B-Q4_K_M.gguf -f - "Review this change."
         qwq ask -m QwQ-32B-Q4_K_M.gguf --schema person.json -f letter.txt "Who wrote this?"
+        qwq ask -m QwQ-32B-Q4_K_M.gguf --math --race 3 "How many primes are below 100?"
         qwq ask -m QwQ-32B-Q4_K_M.gguf --mcp "python server.py" "What is the weather in Paris?"
     """
     from qwq_local.cli.answer import answer
@@ -46,6 +58,12 @@ def command(prompt: str | None, files: tuple[str, ...], system: str | None, **op
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": gather_prompt(prompt, files, instructions)})
     load, tools = take_load(options), take_tools(options)
+    race = RaceSettings(options.pop("race"), options.pop("vote"))
+    if race.n_samples > 1:
+        if tools.servers:
+            raise SettingsError(f"--{race.name} and --mcp are both given.", hint="A sample that calls a tool has not answered yet.")
+        options[race.name] = race.n_samples
+        load["n_parallel"] = max(LoadSettings.n_parallel, race.n_samples)
     if (schema := options.pop("schema")) is not None:
         if tools.servers:
             raise SettingsError("--schema and --mcp are both given.", hint="An answer that follows a schema calls no tools.")

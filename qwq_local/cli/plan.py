@@ -41,9 +41,12 @@ def command(
         qwq plan --vram 12 --vram 12 --json
         qwq plan --unified 32
     """
-    from qwq_local.cli.planning import plan_beside, print_plan, wished_machine
+    from qwq_local.cli.planning import known_tuning, plan_beside, plan_with_races, print_plan, wished_machine
     from qwq_local.offers import offers_here, wish_for
+    from qwq_local.tuning import UNTUNED
 
     wish = wish_for(n_ctx, kv_type, n_gpu_layers)
     offers = offers_here()
-    print_plan(plan_beside(draft_model, wished_machine(offers, wish, **machine), offers, wish), as_json=as_json)
+    plan = plan_with_races(plan_beside(draft_model, wished_machine(offers, wish, **machine), offers, wish))
+    is_here = not (machine["vram"] or machine["ram"] or machine["unified"])
+    print_plan(plan, as_json=as_json, tuning=known_tuning(plan) if is_here else UNTUNED)

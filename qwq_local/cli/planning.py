@@ -15,16 +15,22 @@ import click
 from qwq_local import card
 from qwq_local.cli.activity import Activity
 from qwq_local.cli.terminal import has_colour
+from qwq_local.configuration import find_folders
 from qwq_local.drafts import find_draft
+from qwq_local.machine import tuned
 from qwq_local.machine.machine import Machine, checked_bandwidth, described, described_gpus, helpful
 from qwq_local.models.store import find
 from qwq_local.plan.draft import DraftPlace
+from qwq_local.plan.fit import with_tuning
 from qwq_local.plan.memory import DeviceBytes
 from qwq_local.plan.plan import LEAST_CTX, UNKNOWN_LOSS, Candidate, Offer, Plan, PlanWish, make_plan
+from qwq_local.plan.race import RACES, RaceCost, cost_of_race
 from qwq_local.plan.reasons import gib, why
 from qwq_local.settings import LoadSettings
+from qwq_local.tuning import UNTUNED, Tuning, told
 
 BAR_CELLS: Final = 32
+TOLD_RACE: Final = 3
 PARTS: Final = (("weights", "█", "#", "cyan"), ("cache", "▓", "=", "magenta"), ("buffers", "▒", "+", "yellow"))
 """What a device holds: its name, its letter in a bar, that for terminals without it, its colour."""
 
@@ -71,12 +77,34 @@ def plan_beside(draft_model: str | None, machine: Machine, offers: Sequence[Offe
     return replace(plan, draft=draft.settle(place, plan.chosen.placement.n_ctx, plan.chosen.offer.native_ctx))
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print it for people or for programs."""
+def plan_with_races(plan: Plan) -> Plan:
+    """The same, with what a race costs as far as it can be measured here."""
+    if plan.chosen is None or not plan.machine.cpu_rates:
+        return plan
+    from qwq_local.survey import with_race_rates
+
+    with Activity("looking at what several samples at once cost"):
+        return with_race_rates(plan)
+
+
+def known_tuning(plan: Plan) -> Tuning:
+    """What `qwq tune` found for the chosen file, where that is here; the plan's machine must be this one."""
+    chosen = plan.chosen
+    if chosen is None or not chosen.offer.is_here or not tuned.read(find_folders().cache).entries:
+        return UNTUNED
+    from qwq_local.models.store import find_local
+    from qwq_local.survey import find_tuning
+
+    _, kept, _ = find_tuning(chosen, find_local(chosen.offer.name).path.name, plan.machine)
+    return with_tuning(plan.machine, chosen, plan.wish, kept.tuning)[1] if kept else UNTUNED
+
+
+def print_plan(plan: Plan, *, as_json: bool, tuning: Tuning) -> None:
+    """Print it for people or for programs; `tuning` is what the chosen file will run with."""
     if as_json:
-        click.echo(json.dumps(plan_json(plan), ensure_ascii=False))
+        click.echo(json.dumps({**plan_json(plan), "tuning": tuning.changes}, ensure_ascii=False))
     else:
-        _Page(plan).show()
+        _Page(plan, tuning).show()
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -120,6 +148,7 @@ def candidate_json(candidate: Candidate, plan: Plan) -> dict[str, Any]:
         "kv_type": placement.kv_type,
         "memory": _memory_json(candidate.memory),
         "tokens_per_second": None if candidate.tokens_per_second is None else round(candidate.tokens_per_second, 2),
+        "race": [asdict(cost_of_race(candidate, plan.machine, n_samples)) for n_samples in RACES] if candidate.fits else [],
         "quality_loss": offer.loss if offer.loss < UNKNOWN_LOSS else None,
         "why": why(candidate, plan),
     }
@@ -141,11 +170,17 @@ def _memory_json(memory: Sequence[DeviceBytes]) -> list[dict[str, Any]]:
     return [{**asdict(part), "total_bytes": part.total_bytes} for part in memory]
 
 
+def told_race(cost: RaceCost) -> str:
+    """What a race costs, in a sentence."""
+    slower = f"each token takes {'at least ' * cost.is_least}{cost.slowdown:.1f} times as long, and " if cost.slowdown else ""
+    return f"A race of {cost.n_samples} (--race {cost.n_samples}): {slower}each sample may have {cost.tokens_each:,} tokens."
+
+
 class _Page:
     """The plan as text, as wide as the terminal."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, tuning: Tuning) -> None:
+        self._plan, self._tuning = plan, tuning
         self._width = min(shutil.get_terminal_size((100, 24)).columns, 120)
         self._has_colour = has_colour(sys.stdout)
         self._has_blocks = _can_write(PARTS[0][1])
@@ -192,7 +227,9 @@ class _Page:
         return [
             f"{title}  {facts}",
             *self._wrapped(why(chosen, self._plan), ""),
+            *self._wrapped(told_race(cost_of_race(chosen, self._plan.machine, TOLD_RACE)), ""),
             *self._bars(chosen),
+            *(self._wrapped(told(self._tuning), self._head("Tuned")) if self._tuning.changes else []),
             f"{self._head('Load it' if chosen.offer.is_here else 'Get it')}{how}",
         ]
 

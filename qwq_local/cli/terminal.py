@@ -7,11 +7,13 @@ import sys
 from typing import Final, TextIO
 from unicodedata import east_asian_width
 
-from qwq_local.engine import Answering, Finished, Progress, RopeSwitched, Thinking, ThoughtClosed
+from qwq_local.engine import Answering, Finished, Progress, RaceReport, Racing, RopeSwitched, Thinking, ThoughtClosed
 
 DIM: Final = "\x1b[2m"
 PLAIN: Final = "\x1b[0m"
 OTHER_WIDTH: Final = 140
+RESULT_WIDTH: Final = 40
+"""Columns for each result that was voted for."""
 _CONTROLS: Final = {code: None for code in [*range(32), 127, *range(128, 160)] if chr(code) not in "\n\t"}
 _TURNS: Final = dict.fromkeys((1564, 8206, 8207, *range(8234, 8239), *range(8294, 8298)))
 
@@ -77,11 +79,28 @@ def count(n: int, word: str) -> str:
 def ending(end: Finished) -> str:
     """What a user should know of how an answer ended, or nothing."""
     n_tokens = f"{end.usage.completion_tokens:,} tokens"
+    told = told_race(end.race) if end.race else ""
     if end.reason == "length":
-        return f"[cut short after {n_tokens}; more room: --ctx, --max-tokens]"
+        return f"[cut short after {n_tokens}; more room: --ctx, --max-tokens]{told}"
     if end.reason == "repetition":
-        return f"[ended after {n_tokens}: the answer went round in circles; another --seed may help]"
-    return ""
+        return f"[ended after {n_tokens}: the answer went round in circles; another --seed may help]{told}"
+    return told
+
+
+def told_race(report: RaceReport) -> str:
+    """What came of the samples of an answer."""
+    how = f"sample {report.winner + 1} was the first to end"
+    if report.kind == "vote":
+        counts = [f"{n} for {cut(one_line(result), RESULT_WIDTH)}" for result, n in report.votes.items()]
+        how = ", ".join(counts) or "none had a result to count, and the first to end was taken"
+    lost = f", {report.n_failed} failed" if report.n_failed else ""
+    return f"[{report.kind} of {report.n_samples}: {how}{lost}; all of them wrote {count(report.completion_tokens, 'token')}]"
+
+
+def told_racing(event: Racing) -> str:
+    """How far the samples of an answer are."""
+    ended = f", {event.n_ended} ended" if event.n_ended else ""
+    return f"{event.n_samples} samples{ended}, about {count(event.n_pieces, 'token')} so far"
 
 
 CLOSED: Final = {

@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from qwq_local.agent import AgentEvent, NoTools, RoundsSpent, ToolAnswered, Toolbox, ToolCalled, ToolResult, open_mcp
+from qwq_local.cli.activity import StatusLine
 from qwq_local.cli.options import ToolFlags
-from qwq_local.cli.terminal import DIM, PLAIN, AnswerPrinter, cut, has_colour, notice, one_line, width_of
-from qwq_local.engine import Finished
+from qwq_local.cli.terminal import DIM, PLAIN, AnswerPrinter, cut, has_colour, notice, one_line, told_racing, width_of
+from qwq_local.engine import Finished, Racing
 from qwq_local.runtime import ToolCall
 
 MAY_CALL: Final = "call it? [y]es / [n]o / [a]lways this tool: "
@@ -52,10 +53,21 @@ class Permission:
 
 
 class AgentPrinter(AnswerPrinter):
-    """Shows the answers of a loop, and between them each call and its result in a dimmed line on stderr."""
+    """Shows the answers of a loop, and between them each call and its result in a dimmed line on stderr.
+
+    While samples of an answer race, a line tells how far they are.
+    """
+
+    def __init__(self, *, shows_thoughts: bool) -> None:
+        super().__init__(shows_thoughts=shows_thoughts)
+        self._racing = StatusLine()
 
     def show(self, event: AgentEvent) -> None:
         """Print one piece."""
+        if isinstance(event, Racing):
+            self._racing.show(told_racing(event))
+            return
+        self._racing.clear()
         match event:
             case ToolCalled(call):
                 self._line(told_call(call))
@@ -68,6 +80,11 @@ class AgentPrinter(AnswerPrinter):
                 self.finish(event)
             case _:
                 super().show(event)
+
+    def finish(self, end: Finished | None = None) -> None:
+        """Leave the cursor at the start of a line, also after an interrupt."""
+        self._racing.clear()
+        super().finish(end)
 
     def _line(self, text: str) -> None:
         self.finish()

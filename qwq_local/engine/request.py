@@ -5,6 +5,7 @@ Every request gets any number of Thinking and Answering events and then exactly 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -158,8 +159,36 @@ class ToolCallDropped:
 
 
 @dataclass(frozen=True)
+class Racing:
+    """Several samples of one answer are being written: so many have ended, and so many pieces of text have come of all of them."""
+
+    n_samples: int
+    n_ended: int
+    n_pieces: int
+
+
+@dataclass(frozen=True)
+class RaceReport:
+    """What several samples of one answer came to.
+
+    `winner` is the place, from 0, of the one that was handed on, and `completion_tokens` were written by all. `votes` are the results of a
+    vote, the first to come first, and how many samples had each; it is empty where none had any. `n_failed` were lost to errors.
+    """
+
+    kind: Literal["race", "vote"]
+    n_samples: int
+    winner: int
+    completion_tokens: int
+    votes: Mapping[str, int] = field(default_factory=dict)
+    n_failed: int = 0
+
+
+@dataclass(frozen=True)
 class Finished:
-    """The request is done: `reason` tells how it ended, and `stop_text` which of its stop strings was met, if one was."""
+    """The request is done: `reason` tells how it ended, and `stop_text` which of its stop strings was met, if one was.
+
+    `race` is what the answer's samples came to, where there were several; all else is the winner's.
+    """
 
     reason: FinishReason
     usage: Usage
@@ -167,6 +196,7 @@ class Finished:
     rope: Rope
     seed: int
     stop_text: str = ""
+    race: RaceReport | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +206,7 @@ class Failed:
     error: Exception
 
 
-Progress = Thinking | Answering | ToolCallStarted | ToolCallDelta | ToolCallDropped | Drawn | ThoughtClosed | RopeSwitched
+Progress = Thinking | Answering | ToolCallStarted | ToolCallDelta | ToolCallDropped | Drawn | ThoughtClosed | RopeSwitched | Racing
 """The events of an answer on its way."""
 
 Event = Progress | Finished | Failed

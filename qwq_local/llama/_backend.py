@@ -30,7 +30,7 @@ class LlamaBackend:
         on_progress: LoadListener | None = None,
         gpu_shares: Sequence[float] = (),
     ) -> None:
-        self._model = LlamaModel(path, n_gpu_layers, on_progress, gpu_shares)
+        self._model = LlamaModel(path, n_gpu_layers, on_progress, gpu_shares, tuning=shape.tuning)
         try:
             self.vocabulary = LlamaVocabulary(self._model)
             self._constraints = ConstraintCompiler(self.vocabulary)

@@ -14,6 +14,7 @@ from qwq_local.llama._library import library, take_log
 from qwq_local.llama._model import LlamaModel
 from qwq_local.quants import CACHE_TYPES
 from qwq_local.settings import KvType
+from qwq_local.tuning import UNTUNED, Tuning
 
 ROPE_SCALING_NONE: Final = 0
 ROPE_SCALING_YARN: Final = 2
@@ -29,7 +30,8 @@ class ContextShape:
     """What a context is made with: sizes in tokens, and YaRN's two numbers for when it is wanted.
 
     `n_ctx` is the most that one sequence holds, `n_cells` what all of `n_sequences` hold together, shared cells counted once (0: as much as
-    one). `n_outputs` tokens of a batch may want logits (0: all), and buffers are made for so many.
+    one). `n_outputs` tokens of a batch may want logits (0: all), and buffers are made for so many. `n_threads` compute where
+    `tuning` says no other number.
     """
 
     n_ctx: int
@@ -41,6 +43,7 @@ class ContextShape:
     native_ctx: int
     n_cells: int = 0
     n_outputs: int = 0
+    tuning: Tuning = UNTUNED
 
     def __post_init__(self) -> None:
         if not self.n_cells:
@@ -146,18 +149,19 @@ class LlamaContext:
 
 def context_params(shape: ContextShape, rope: Rope) -> Any:  # noqa: ANN401 - a ctypes struct
     """The `llama_context_params` of a shape."""
-    params = library().llama_context_default_params()
+    params, tuning = library().llama_context_default_params(), shape.tuning
     params.n_ctx = shape.n_cells
     params.kv_unified = True
     params.n_batch = shape.n_batch
-    params.n_ubatch = min(shape.n_batch, 512)
+    params.n_ubatch = min(shape.n_batch, tuning.n_ubatch)
     params.n_seq_max = shape.n_sequences
     params.n_outputs_max = shape.n_outputs
-    params.n_threads = params.n_threads_batch = shape.n_threads
+    params.n_threads = tuning.n_threads or shape.n_threads
+    params.n_threads_batch = tuning.n_threads_batch or shape.n_threads
+    params.op_offload = tuning.offloads_batches
     params.type_k = params.type_v = CACHE_TYPES[shape.kv_type].id
     params.no_perf = True
-    if shape.kv_type == "f32":
-        # Flash attention rounds keys and values to f16 whatever they are stored as (ggml/src/ggml-cpu/ops.cpp), so f32 goes without it.
+    if not tuning.uses_flash_attention(shape.kv_type):
         params.flash_attn_type = FLASH_ATTENTION_OFF
     if rope == "native":
         params.rope_scaling_type = ROPE_SCALING_NONE

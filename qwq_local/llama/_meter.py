@@ -58,9 +58,12 @@ class CpuMeter:
         """Whether other programs needed the cores meanwhile, so that the rates are too low. Only Linux tells."""
         return self._waiting_seconds > MOST_WAITING * self._seconds
 
-    def weights_rate(self, tensor_type: TensorType) -> float:
-        """Bytes a second of weights of this type, as many as a file has of them, in rows of QwQ-32B's length."""
-        return self._rate(_product(tensor_type))
+    def weights_rate(self, tensor_type: TensorType, n_streams: int = 1) -> float:
+        """Bytes a second of weights of this type, as many as a file has of them, in rows of QwQ-32B's length.
+
+        With several streams they are multiplied by a vector of each, and read once for all.
+        """
+        return self._rate(_product(tensor_type, n_streams))
 
     def cache_rate(self, kv_type: KvType) -> float:
         """Bytes a second of keys and values, read by a token that attends to thousands with QwQ-32B's heads."""
@@ -145,14 +148,14 @@ class _Work:
         lib.ggml_free(self._context)
 
 
-def _product(tensor_type: TensorType) -> _Work:
-    """A matrix, laid out as llama.cpp would do it, times a vector."""
+def _product(tensor_type: TensorType, n_vectors: int) -> _Work:
+    """A matrix, laid out as llama.cpp would do it, times so many vectors."""
     lib = ggml()
     row_bytes = tensor_type.row_bytes(card.N_EMBD)
     n_rows = MATRIX_BYTES // row_bytes // ROWS_STEP * ROWS_STEP
     context = lib.ggml_init(InitParams(_CONTEXT_BYTES, None, True))
     matrix = lib.ggml_new_tensor_2d(context, tensor_type.id, card.N_EMBD, n_rows)
-    product = lib.ggml_mul_mat(context, matrix, lib.ggml_new_tensor_2d(context, F32.id, card.N_EMBD, 1))
+    product = lib.ggml_mul_mat(context, matrix, lib.ggml_new_tensor_2d(context, F32.id, card.N_EMBD, n_vectors))
     layout, buffer = choose_layout(matrix, product)
     lib.ggml_backend_buffer_init_tensor(buffer, matrix)
     memory_bytes = lib.ggml_backend_buft_get_alloc_size(layout, matrix)

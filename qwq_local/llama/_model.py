@@ -9,10 +9,15 @@ from typing import Any
 
 from qwq_local.errors import LoadError
 from qwq_local.llama._amx import extra_buffers_work
+from qwq_local.llama._layouts import interleaved_weights
 from qwq_local.llama._library import library, take_log
+from qwq_local.tuning import UNTUNED, Tuning
 
 ALL_LAYERS = -1
 """`n_gpu_layers` of llama_model_params: a negative value offloads every layer (include/llama.h)."""
+
+LOAD_MODE_NONE = 0
+"""`enum llama_load_mode` (include/llama.h): weights are read into memory, and no file is mapped."""
 
 LoadListener = Callable[[float], None]
 """Told the share that is loaded, 0.0 to 1.0."""
@@ -22,7 +27,9 @@ class LlamaModel:
     """Owns a llama_model.
 
     `n_gpu_layers` None offloads every layer that a GPU can take, `gpu_shares` is `tensor_split` (include/llama.h); `on_progress` is told
-    the share that is loaded, 0.0 to 1.0. `vocab_only` leaves the weights where they are, and the GPUs alone.
+    the share that is loaded, 0.0 to 1.0. Of `tuning`, what concerns the weights counts. `vocab_only` leaves the weights where they are, and
+    the GPUs alone.
+
     Raises LoadError, and what `on_progress` raises, which ends the loading.
     """
 
@@ -33,6 +40,7 @@ class LlamaModel:
         on_progress: LoadListener | None = None,
         gpu_shares: Sequence[float] = (),
         *,
+        tuning: Tuning = UNTUNED,
         vocab_only: bool = False,
     ) -> None:
         take_log()
@@ -43,7 +51,7 @@ class LlamaModel:
             self._devices = (ctypes.c_void_p * 1)(None)
             params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
         else:
-            params.use_extra_bufts = extra_buffers_work()
+            self._lay_out(path, tuning)
         self.handle: Any = _load(path, params, on_progress)
         if not self.handle:
             said = take_log()
@@ -51,6 +59,16 @@ class LlamaModel:
                 f"llama.cpp could not load {path}." + (f" It said: {said.splitlines()[-1]}" if said else ""),
                 hint="Check the file (its size, its source), and that there is memory for it.",
             )
+
+    def _lay_out(self, path: Path, tuning: Tuning) -> None:
+        """Say in which layout the weights for the CPU are loaded, and whether their file is mapped."""
+        params = self._params
+        params.use_extra_bufts = tuning.layout == "auto" and extra_buffers_work()
+        if not tuning.is_mapped:
+            params.load_mode = LOAD_MODE_NONE
+        if tuning.layout == "repacked":
+            self._overrides = interleaved_weights(path)
+            params.tensor_buft_overrides = ctypes.cast(self._overrides, ctypes.c_void_p)
 
     @property
     def vocab(self) -> Any:  # noqa: ANN401 - an opaque pointer

@@ -21,11 +21,15 @@ from qwq_local.quants import F32
 Answer = TypeVar("Answer")
 
 
+def usable_cpus() -> int:
+    """Threads this process may run at once: a core may run two."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, cgroup.cpu_quota() or allowed))
+
+
 def usable_cores() -> int:
     """Physical cores this process may keep busy; llama.cpp is slower with two threads on one core."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup.cpu_quota() or allowed
-    return max(1, min(allowed, quota, psutil.cpu_count(logical=False) or allowed))
+    return min(usable_cpus(), psutil.cpu_count(logical=False) or usable_cpus())
 
 
 def installed_ram_bytes() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from qwq_local.errors import SettingsError
 from qwq_local.machine.bandwidth import TYPICAL_RAM_BANDWIDTH, typical_unified_bandwidth, typical_vram_bandwidth
@@ -82,9 +82,23 @@ class Machine:
         return max(0, self.ram_available_bytes - RAM_RESERVE_BYTES)
 
 
-def rate_name(work: TensorType | KvType) -> str:
-    """What weights of a type, or a cache in a number format, are called among the rates."""
+class Shared(NamedTuple):
+    """Weights of a type that several streams are multiplied with at once."""
+
+    tensor_type: TensorType
+    n_streams: int
+
+
+def rate_name(work: TensorType | KvType | Shared) -> str:
+    """What weights of a type, for one stream or for several, or a cache in a number format, are called among the rates."""
+    if isinstance(work, Shared):
+        return shared_rate_name(work.tensor_type.name, work.n_streams)
     return work.name if isinstance(work, TensorType) else f"{work} cache"
+
+
+def shared_rate_name(name: str, n_streams: int) -> str:
+    """What the rate of that name is called for so many streams."""
+    return name if n_streams == 1 else f"{name} for {n_streams} streams"
 
 
 def helpful(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:

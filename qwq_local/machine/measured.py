@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
-from qwq_local.machine.machine import rate_name
+from qwq_local.machine.machine import Shared, rate_name
 from qwq_local.quants import TensorType
 from qwq_local.settings import KvType
 
@@ -33,8 +33,8 @@ class RateMeter(Protocol):
         """Whether the rates are too low because other programs needed the CPU."""
         ...
 
-    def weights_rate(self, tensor_type: TensorType) -> float:
-        """Bytes a second of weights of this type."""
+    def weights_rate(self, tensor_type: TensorType, n_streams: int = 1) -> float:
+        """Bytes a second of weights of this type, read once for so many streams."""
         ...
 
     def cache_rate(self, kv_type: KvType) -> float:
@@ -43,8 +43,8 @@ class RateMeter(Protocol):
 
 
 OpenMeter: TypeAlias = Callable[[], AbstractContextManager[RateMeter]]
-Work: TypeAlias = TensorType | KvType
-"""What the CPU reads: weights of a type, or a cache."""
+Work: TypeAlias = TensorType | KvType | Shared
+"""What the CPU reads: weights of a type, for one stream or for several, or a cache."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,17 @@ def with_rate(measurements: Measurements, name: str, bytes_a_second: float) -> M
     return replace(measurements, rates={**measurements.rates, name: after}, ratios={} if is_surprise else measurements.ratios)
 
 
+def _with_work(before: Measurements, work: Work, meter: RateMeter) -> Measurements:
+    match work:
+        case Shared(tensor_type, n_streams):
+            after = with_rate(before, rate_name(work), meter.weights_rate(tensor_type, n_streams))
+            return replace(after, ratios=before.ratios)  # which are those of single streams
+        case TensorType():
+            return with_rate(before, rate_name(work), meter.weights_rate(work))
+        case _:
+            return with_rate(before, rate_name(work), meter.cache_rate(work))
+
+
 def measure(folder: Path, cpu: str, wanted: Iterable[Work], open_meter: OpenMeter) -> Measurements:
     """What is kept in `folder`, with the rates that are wanted; those not measured often enough are measured once more.
 
@@ -123,8 +134,7 @@ def measure(folder: Path, cpu: str, wanted: Iterable[Work], open_meter: OpenMete
         return kept
     with open_meter() as meter:
         for work in due:
-            rate = meter.weights_rate(work) if isinstance(work, TensorType) else meter.cache_rate(work)
-            found = with_rate(found, rate_name(work), rate)
+            found = _with_work(found, work, meter)
             if meter.is_disturbed:
                 return kept
     write(folder, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qwq_local.errors import DoesNotFitError, ModelNotFoundError
 from qwq_local.machine.device import DeviceMemory
@@ -11,6 +12,7 @@ from qwq_local.plan.draft import DraftPlace, DraftPlacer
 from qwq_local.plan.placement import Placement
 from qwq_local.plan.plan import Candidate, Offer, PlanWish, consider, make_plan
 from qwq_local.plan.reasons import why_draft_not_fitting, why_not_fitting
+from qwq_local.tuning import Tuning
 
 
 def choose(machine: Machine, offers: Sequence[Offer], wish: PlanWish, draft: DraftPlace | None = None, *, force: bool = False) -> Candidate:
@@ -62,6 +64,15 @@ def fit_draft(placer: DraftPlacer, n_ctx: int, wish: PlanWish, *, force: bool = 
         f"The draft model {place.name} does not fit this machine. {why_draft_not_fitting(place)}",
         hint="Try a smaller one or none (--draft-model), a shorter context (--ctx), or load it all the same: --force",
     )
+
+
+def with_tuning(machine: Machine, candidate: Candidate, wish: PlanWish, tuning: Tuning) -> tuple[Candidate, Tuning]:
+    """The candidate with the memory that a tuning takes, and as much of the tuning as costs no context, no cache and no layers."""
+    if tuning == tuning.without_memory:
+        return candidate, tuning
+    tuned = consider(machine, candidate.offer, replace(wish, tuning=tuning))
+    before, after = ((each.n_ctx, each.kv_type, each.gpu_layers) for each in (candidate.placement, tuned.placement))
+    return (tuned, tuning) if tuned.fits and before == after else (candidate, tuning.without_memory)
 
 
 def shares_by_device(machine: Machine, placement: Placement, devices: Sequence[DeviceMemory]) -> tuple[int, ...]:

@@ -23,11 +23,12 @@ from qwq_local.plan.shape import ModelShape, layer_of
 from qwq_local.quants import CACHE_TYPES, TensorType, choose_types, find_quantization, tensor_bytes
 from qwq_local.quants.choice import EMBEDDING, OUTPUT
 from qwq_local.settings import MAX_SEQUENCES, KvType
+from qwq_local.tuning import Tuning
 
 HOST: Final = "CPU"
 CELL_PADDING: Final = 256
 """Tokens to a whole number of which a context is rounded up (`llama_context` in src/llama-context.cpp)."""
-N_BATCH: Final = 512
+N_BATCH: Final = Tuning.n_ubatch
 """Tokens of a batch, all computed at once: as many as llama.cpp takes by itself (`n_ubatch`, `llama_context_default_params`)."""
 ENOUGH_LAYERS: Final = 3
 """Layers in a row on one device after which another adds nothing to its compute buffer: each gives back what it took."""
@@ -39,6 +40,7 @@ class ContextWish:
 
     `n_ctx` counts the tokens that `n_sequences` can hold together, in one unified cache; `n_batch` and `n_ubatch` the tokens of a batch and
     of what is computed at once; `n_outputs` those of a batch that may want logits (`n_outputs_max` in include/llama.h), by default all.
+    `offloads_batches`: GPUs that can take over work on large batches do so.
 
     Raises SettingsError for what llama.cpp would refuse.
     """
@@ -50,6 +52,7 @@ class ContextWish:
     n_ubatch: int = N_BATCH
     flash_attention: bool = True
     n_outputs: int | None = None
+    offloads_batches: bool = True
 
     def __post_init__(self) -> None:
         for name, count, most in (
@@ -133,7 +136,7 @@ def estimate(
     _check_cache(shape, context)
     _check(n_gpu_layers, gpu_shares, gpu_names)
     names = [HOST, *(gpu_names or (f"CUDA{index}" for index in range(len(gpu_shares))))]
-    gpus = tuple(_gpu(name, context.kv_type) for name in names[1:])
+    gpus = tuple(_gpu(name, context) for name in names[1:])
     places = layer_places(shape.n_layers, n_gpu_layers, gpu_shares)
     compute = [
         max(each) for each in zip(*(_compute_bytes(shape, batch, gpus, tensors, places) for batch in _batches(context)), strict=True)
@@ -240,10 +243,10 @@ def _some_layers(places: Sequence[int], *, all_of_host: bool) -> tuple[int, ...]
     return (*(place for place, count in kept for _ in range(count)), output)
 
 
-def _gpu(name: str, kv_type: KvType) -> Device:
+def _gpu(name: str, context: ContextWish) -> Device:
     kind = gpu_kind(name)
-    copies = kind.copies_cache == "always" or (kind.copies_cache == "quantized" and CACHE_TYPES[kv_type].is_quantized)
-    return Device(kind.alignment_bytes, kind.takes_host_work, copies)
+    copies = kind.copies_cache == "always" or (kind.copies_cache == "quantized" and CACHE_TYPES[context.kv_type].is_quantized)
+    return Device(kind.alignment_bytes, kind.takes_host_work and context.offloads_batches, copies)
 
 
 def _batches(context: ContextWish) -> tuple[BatchShape, BatchShape]:

@@ -13,6 +13,7 @@ from qwq_local.plan.memory import ContextWish, DeviceBytes, estimate, kv_layer_b
 from qwq_local.plan.shape import ModelShape, layer_of
 from qwq_local.quants.choice import EMBEDDING
 from qwq_local.settings import N_IDLE, N_PARALLEL, KvType
+from qwq_local.tuning import UNTUNED, Tuning
 
 RAM: Final = "RAM"
 
@@ -56,13 +57,21 @@ class Shortage:
 class Placer:
     """Finds placements of one model on one machine. `tensors` are bytes by name, `n_sequences` share the context."""
 
-    def __init__(self, shape: ModelShape, tensors: Mapping[str, int], machine: Machine, n_sequences: int = N_PARALLEL + N_IDLE) -> None:
+    def __init__(
+        self,
+        shape: ModelShape,
+        tensors: Mapping[str, int],
+        machine: Machine,
+        n_sequences: int = N_PARALLEL + N_IDLE,
+        tuning: Tuning = UNTUNED,
+    ) -> None:
         self.all_layers = shape.n_layers + 1
         self._shape = shape
         self._tensors = tensors
         self._bytes_before = _bytes_before(tensors, self.all_layers)
         self._machine = machine
         self._n_sequences = n_sequences
+        self._tuning = tuning
         self._memory = lru_cache(maxsize=None)(self._estimate)
 
     def most_layers(self, n_ctx: int, kv_type: KvType) -> Placement:
@@ -149,7 +158,17 @@ class Placer:
         return estimate(self._shape, self._tensors, self._context(n_ctx, kv_type), sum(shares), parts, names)
 
     def _context(self, n_ctx: int, kv_type: KvType) -> ContextWish:
-        return ContextWish(n_ctx, kv_type, n_sequences=self._n_sequences, n_outputs=self._n_sequences)
+        tuning = self._tuning
+        return ContextWish(
+            n_ctx,
+            kv_type,
+            n_sequences=self._n_sequences,
+            n_batch=tuning.n_batch,
+            n_ubatch=tuning.n_ubatch,
+            flash_attention=tuning.uses_flash_attention(kv_type),
+            n_outputs=self._n_sequences,
+            offloads_batches=tuning.offloads_batches,
+        )
 
 
 def _bytes_before(tensors: Mapping[str, int], all_layers: int) -> list[int]:

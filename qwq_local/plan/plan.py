@@ -35,6 +35,7 @@ from qwq_local.plan.speed import tokens_per_second
 from qwq_local.quants import TensorType
 from qwq_local.quants.quality import MEAN_KLD
 from qwq_local.settings import N_IDLE, N_PARALLEL, KvType
+from qwq_local.tuning import UNTUNED, Tuning
 
 WANTED_CTX: Final = card.ORIGINAL_CONTEXT
 LEAST_CTX: Final = 8_192
@@ -81,12 +82,16 @@ class Offer:
 
 @dataclass(frozen=True)
 class PlanWish:
-    """What the user says; None leaves it to the plan. `n_ctx` counts the tokens that `n_sequences` conversations share."""
+    """What the user says; None leaves it to the plan. `n_ctx` counts the tokens that `n_sequences` conversations share.
+
+    `tuning` is how a model will be computed.
+    """
 
     n_ctx: int | None = None
     kv_type: KvType | None = None
     n_gpu_layers: int | None = None
     n_sequences: int = N_PARALLEL + N_IDLE
+    tuning: Tuning = UNTUNED
 
     @property
     def kv_types(self) -> tuple[KvType, ...]:
@@ -149,7 +154,7 @@ def make_plan(machine: Machine, offers: Sequence[Offer], wish: PlanWish, draft: 
 
 def consider(machine: Machine, offer: Offer, wish: PlanWish) -> Candidate:
     """One offer at its best on this machine."""
-    placer = Placer(offer.shape, offer.tensors, machine, wish.n_sequences)
+    placer = Placer(offer.shape, offer.tensors, machine, wish.n_sequences, wish.tuning)
     placement, shortage = _first_that_fits(placer, _placements(placer, offer, machine, wish))
     where = rank(offer, placement, contexts(offer, wish)[0])
     correction = machine.corrections.get(placement.kind, 1.0)

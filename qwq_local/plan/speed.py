@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from qwq_local.machine.machine import Machine, rate_name
+from qwq_local.machine.machine import Gpu, Machine, rate_name
 from qwq_local.plan.gpu_kinds import gpu_kind
 from qwq_local.plan.placement import Placement
 from qwq_local.plan.shape import layer_of
@@ -29,15 +29,29 @@ def tokens_per_second(
     placement: Placement, tensors: Mapping[str, int], types: Mapping[str, TensorType], machine: Machine, n_filled: int = TYPICAL_TOKENS
 ) -> float:
     """Tokens a second of one stream with so many tokens in its context; `tensors` are bytes by name."""
-    host, *on_gpus = placement.memory
-    filled = min(1.0, n_filled / placement.n_ctx)
-    work = host_work(placement, tensors, types)
-    work[rate_name(placement.kv_type)] = round(host.kv_bytes * filled)
     ram_rate = machine.ram_bandwidth * RAM_EFFICIENCY
+    work = host_work(placement, tensors, types)
     seconds = sum(n_bytes / machine.cpu_rates.get(name, ram_rate) for name, n_bytes in work.items())
-    for gpu, part in zip(machine.gpus, on_gpus, strict=True):
-        seconds += (part.weights_bytes + part.kv_bytes * filled) / (gpu.bandwidth * gpu_kind(gpu.name).efficiency)
+    seconds += gpu_weights_seconds(placement, machine) + cache_seconds(placement, machine, n_filled)
     return 1 / seconds if seconds > 0 else 0.0
+
+
+def gpu_weights_seconds(placement: Placement, machine: Machine) -> float:
+    """The time that it takes to read the weights on GPUs once."""
+    on_gpus = zip(machine.gpus, placement.memory[1:], strict=True)
+    return sum(part.weights_bytes / _gpu_rate(gpu) for gpu, part in on_gpus)
+
+
+def cache_seconds(placement: Placement, machine: Machine, n_filled: int) -> float:
+    """The time that it takes to read the keys and values of so many tokens once."""
+    host, *on_gpus = placement.memory
+    host_rate = machine.cpu_rates.get(rate_name(placement.kv_type), machine.ram_bandwidth * RAM_EFFICIENCY)
+    seconds = host.kv_bytes / host_rate + sum(part.kv_bytes / _gpu_rate(gpu) for gpu, part in zip(machine.gpus, on_gpus, strict=True))
+    return seconds * min(1.0, n_filled / placement.n_ctx)
+
+
+def _gpu_rate(gpu: Gpu) -> float:
+    return gpu.bandwidth * gpu_kind(gpu.name).efficiency
 
 
 def bytes_per_token(

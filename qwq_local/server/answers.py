@@ -15,7 +15,7 @@ from qwq_local.answering import AnswerStream, Gathered
 from qwq_local.engine import Drawn, Event, Failed, Finished
 from qwq_local.runtime import QwQ
 from qwq_local.server.errors import ApiError
-from qwq_local.settings import MAX_SEED
+from qwq_local.settings import nth_seed
 
 ChoiceEvent = tuple[int, Event]
 Result = TypeVar("Result")
@@ -36,9 +36,18 @@ class Ask:
     n: int = 1
 
     @property
-    def n_choices(self) -> int:
-        """How many answers will be written."""
-        return self.n * max(1, len(self.prompts))
+    def n_answers(self) -> int:
+        """How many will be written: each sample of a race, or of a vote, is one."""
+        return self.n * max(1, len(self.prompts)) * max(self._samples.values())
+
+    @property
+    def most_by(self) -> str:
+        """The field that asks for so many."""
+        return max(self._samples, key=self._samples.__getitem__) if max(self._samples.values()) > 1 else "n"
+
+    @property
+    def _samples(self) -> dict[str, int]:
+        return {name: self.options.get(name, 1) for name in ("race", "vote")}
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ def begin(qwq: QwQ, ask: Ask, defaults: Mapping[str, Any]) -> list[AnswerStream]
 def _numbered(options: dict[str, Any], index: int) -> dict[str, Any]:
     """The options of one of several answers: each has a seed of its own."""
     seed = options.get("seed")
-    return options if seed is None else options | {"seed": (seed + index) % (MAX_SEED + 1)}
+    return options if seed is None else options | {"seed": nth_seed(seed, index)}
 
 
 class _Alarm:

@@ -59,7 +59,7 @@ class Desk:
         self._share = 0.0
         self._load_started_at = time.monotonic()
         self._error: QwqError | None = None
-        self._n_users = self._n_choices = 0
+        self._n_users = self._n_answers = 0
         self._left = asyncio.Event()
         self._durations: deque[float] = deque([1.0], maxlen=32)
         self._is_closing = False
@@ -72,7 +72,7 @@ class Desk:
     @property
     def n_open(self) -> int:
         """Answers that are written or wait."""
-        return self._n_choices
+        return self._n_answers
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -86,15 +86,15 @@ class Desk:
 
     async def answer(self, ask: Ask) -> Answers:
         """Hand in a request. Raises ApiError where there is no such model, no room, or no model yet, and what `QwQ.stream` raises."""
-        self._require_room(ask.n_choices)
+        self._require_room(ask)
         started_at = time.monotonic()
-        self._n_choices += ask.n_choices
+        self._n_answers += ask.n_answers
         try:
             qwq = await self._enter(await self._find(ask.model))
         except BaseException:
-            self._n_choices -= ask.n_choices
+            self._n_answers -= ask.n_answers
             raise
-        release = partial(self._leave, ask.n_choices, started_at)
+        release = partial(self._leave, ask.n_answers, started_at)
         try:
             # In another thread, since it takes a while to read long prompts into tokens.
             streams = await asyncio.to_thread(begin, qwq, ask, self._settings.defaults)
@@ -153,14 +153,15 @@ class Desk:
         if self._qwq:
             await asyncio.to_thread(self._qwq.close)
 
-    def _require_room(self, n_choices: int) -> None:
+    def _require_room(self, ask: Ask) -> None:
         most = self._settings.n_parallel + self._settings.n_queued
-        if n_choices > most:
-            raise ApiError(400, f"{n_choices} answers are asked for, and {most} can be open at once.", code="invalid_value", param="n")
-        if self._n_choices + n_choices > most:
+        if ask.n_answers > most:
+            why = f"{ask.n_answers} answers are asked for, and {most} can be open at once."
+            raise ApiError(400, why, code="invalid_value", param=ask.most_by)
+        if self._n_answers + ask.n_answers > most:
             raise ApiError(
                 429,
-                f"{self._n_choices} answers are being written or wait, and {most} can. Try again later.",
+                f"{self._n_answers} answers are being written or wait, and {most} can. Try again later.",
                 code="queue_full",
                 retry_after_seconds=self._expected_wait(),
             )
@@ -254,10 +255,10 @@ class Desk:
         passed = time.monotonic() - self._load_started_at
         return min(60.0, passed * (1 - self._share) / self._share) if self._share > 0 else 5.0
 
-    def _leave(self, n_choices: int, started_at: float) -> None:
+    def _leave(self, n_answers: int, started_at: float) -> None:
         self._n_users -= 1
-        self._n_choices -= n_choices
-        if n_choices:
+        self._n_answers -= n_answers
+        if n_answers:
             self._durations.append(time.monotonic() - started_at)
         self._left.set()
 

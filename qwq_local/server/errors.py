@@ -24,11 +24,11 @@ from qwq_local.errors import (
     SettingsError,
     WorkerDiedError,
 )
-from qwq_local.settings import AnswerSettings, Sampling
+from qwq_local.settings import AnswerSettings, RaceSettings, Sampling
 
 Dialect = Literal["openai", "anthropic", "ollama"]
 
-_FIELDS: Final = {field.name for kind in (Sampling, AnswerSettings) for field in fields(kind)}
+_FIELDS: Final = {field.name for kind in (Sampling, AnswerSettings, RaceSettings) for field in fields(kind)}
 _OPENAI_TYPES: Final = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _ANTHROPIC_TYPES: Final = {
     401: "authentication_error",

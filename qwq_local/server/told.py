@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import asdict
 from typing import Final, Literal
 
 from pydantic import BaseModel
@@ -20,8 +21,22 @@ class Told(BaseModel):
     """A part of an answer."""
 
 
+class RaceTold(Told):
+    """What the samples of a choice came to, as `engine.RaceReport` has it: the winner's place, the tokens of all, the votes."""
+
+    kind: Literal["race", "vote"]
+    n_samples: int
+    winner: int
+    completion_tokens: int
+    votes: dict[str, int]
+    n_failed: int
+
+
 class Extension(Told):
-    """What OpenAI's format has no place for: why each choice ended, its scaling and seed, and where the time went, in seconds."""
+    """What OpenAI's format has no place for: why each choice ended, its scaling and seed, and where the time went, in seconds.
+
+    `race` is there where several samples of each were written.
+    """
 
     ended_by: list[str]
     rope: list[str]
@@ -29,6 +44,7 @@ class Extension(Told):
     queued_seconds: list[float]
     prefill_seconds: list[float]
     decode_seconds: list[float]
+    race: list[RaceTold] | None = None
 
 
 class TopLogprob(Told):
@@ -47,7 +63,8 @@ class TokenLogprob(TopLogprob):
 
 def extension_of(ends: list[Finished]) -> Extension:
     """Of all choices, in their order."""
-    return Extension(
+    races = [RaceTold(**asdict(end.race)) for end in ends if end.race]
+    extension = Extension(
         ended_by=[end.reason for end in ends],
         rope=[end.rope for end in ends],
         seed=[end.seed for end in ends],
@@ -55,6 +72,7 @@ def extension_of(ends: list[Finished]) -> Extension:
         prefill_seconds=[round(end.timings.prefill_seconds, 6) for end in ends],
         decode_seconds=[round(end.timings.decode_seconds, 6) for end in ends],
     )
+    return extension.model_copy(update={"race": races}) if races else extension
 
 
 def logprob_of(drawn: Drawn) -> TokenLogprob:

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from qwq_local.backend import Constraint
 from qwq_local.server.json_body import check_depth
-from qwq_local.settings import MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOPS, SAMPLING_RANGES
+from qwq_local.settings import MAX_SAMPLES, MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOPS, SAMPLING_RANGES
 
 MAX_TOOLS: Final = 512
 
@@ -59,8 +59,11 @@ def ranged(name: str) -> Any:  # noqa: ANN401 - pydantic's Field is typed so
     return Field(default=None, ge=low, le=high, description=hint)
 
 
+Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+
+
 class Samplers(Wire):
-    """Numbers of `settings.Sampling`, by their names there: those that every format has, or allows as extensions.
+    """Numbers of `settings.Sampling` and `RaceSettings`, by their names there: those that every format has, or allows as extensions.
 
     A format that has more of them declares them likewise: `seed: Seed | None`, and the others as here.
     """
@@ -86,12 +89,15 @@ class Samplers(Wire):
     mirostat_tau: float | None = ranged("mirostat_tau")
     mirostat_eta: float | None = ranged("mirostat_eta")
     hesitation_penalty: float | None = ranged("hesitation_penalty")
+    race: Samples | None = Field(default=None, description="Write so many samples at once; the first that ends is the answer")
+    vote: Samples | None = Field(default=None, description="Write so many samples at once; what most of them come to is the answer")
 
     def sampling_options(self) -> dict[str, Any]:
         """All that were given, a format's own among them, as options of `QwQ.stream`; a seed of 64 bits becomes one of llama.cpp's."""
         told = given(**{name: getattr(self, name, None) for name in SAMPLING_RANGES})
         if "seed" in told:
             told["seed"] %= MAX_SEED + 1
+        told |= given(race=self.race, vote=self.vote)
         return told | ({} if self.dry_sequence_breakers is None else {"dry_sequence_breakers": tuple(self.dry_sequence_breakers)})
 
 

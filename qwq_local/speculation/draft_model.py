@@ -38,8 +38,10 @@ class DraftModel:
         return len(writer.tokens) - common_prefix(held, writer.tokens)
 
     def fits(self, writer: Writer, n_guesses: int) -> bool:
-        """Whether the draft model's context holds the text with so many guesses."""
-        return len(writer.tokens) + n_guesses <= min(self._backend.n_ctx, self._backend.n_cells)
+        """Whether the draft model's context holds the text with so many guesses, and its vocabulary what is to be read of it."""
+        n_room, n_known = min(self._backend.n_ctx, self._backend.n_cells), self._backend.vocabulary.n_tokens
+        unread = writer.tokens[len(writer.tokens) - self._lag(writer) :]
+        return len(writer.tokens) + n_guesses <= n_room and max(unread, default=0) < n_known
 
     def catch_up(self, writer: Writer) -> None:
         """Read the next piece of a text that the draft model is far behind. Raises DecodeError, and InterruptedDecodeError."""
@@ -49,19 +51,22 @@ class DraftModel:
         self._read([(_sequence(writer), piece)], wants_logits=False)
 
     def guess(self, writers: Sequence[Writer], n_guesses: Sequence[int]) -> list[list[int]]:
-        """So many guesses for each text, all of which are near. Raises DecodeError, and InterruptedDecodeError."""
+        """So many guesses for each text, all of which are near, or fewer where it ends. Raises DecodeError, and InterruptedDecodeError."""
         for writer in writers:
             self._settle(writer)
         self._make_room(sum(map(self._lag, writers)) + sum(n_guesses), {_sequence(writer) for writer in writers})
         guesses: list[list[int]] = [[] for _ in writers]
+        active, ends = list(range(len(writers))), self._backend.vocabulary.end_tokens
         with ExitStack() as stack:
             samplers = [writer.sampler_for(self._backend) for writer in writers]
             for sampler in samplers:
                 stack.callback(sampler.close)
-            while active := [i for i, found in enumerate(guesses) if len(found) < n_guesses[i]]:
-                ends = self._read([(_sequence(writers[i]), self._unread(writers[i], guesses[i])) for i in active], wants_logits=True)
-                for i, end in zip(active, ends, strict=True):
-                    guesses[i].append(samplers[i].sample(end).token)
+            while active:
+                places = self._read([(_sequence(writers[i]), self._unread(writers[i], guesses[i])) for i in active], wants_logits=True)
+                drawn = {i: samplers[i].sample(place).token for i, place in zip(active, places, strict=True)}
+                for i in (active := [i for i, token in drawn.items() if token not in ends]):
+                    guesses[i].append(drawn[i])
+                active = [i for i in active if len(guesses[i]) < n_guesses[i]]
         return guesses
 
     def _unread(self, writer: Writer, guesses: Sequence[int]) -> Sequence[int]:

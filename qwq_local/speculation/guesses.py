@@ -14,7 +14,7 @@ MODEL_PRIOR: Final = (0.7,)
 """The same of a draft model."""
 LEAST_CHANCE: Final = 0.1
 """Guesses that are less likely are not offered: no machine reads ten tokens in the time of one and a tenth."""
-FIRST_PATIENCE, MOST_PATIENCE = 64, 2048
+FIRST_PATIENCE, MOST_PATIENCE = 256, 2048
 """Tokens until a draft model that did not pay is tried again; twice as many after each trial in vain."""
 
 

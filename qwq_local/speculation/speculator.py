@@ -25,6 +25,8 @@ from qwq_local.speculation.writer import Writer
 SMOOTHING: Final = 0.2
 MOST_WIDTH: Final = 64
 """Tokens of a step with guesses: with more, every machine is bound by arithmetic."""
+TRIED: Final = 2
+"""Guesses of a draft model that is tried though it did not pay."""
 LEAST_PROMPT: Final = 64
 """Tokens; shorter pieces of prompts say more of the weights than of the tokens."""
 
@@ -67,8 +69,9 @@ class Speculator:
         counts = choose(len(writers), [bid.offer for bid in bids], room, self._cost.seconds)
         free = room - sum(counts)
         for i, bid in enumerate(bids):
-            if bid.is_trial and not counts[i] and free:
-                counts[i], free = 1, free - 1
+            if bid.is_trial and not counts[i]:
+                counts[i] = min(free, TRIED, len(bid.offer.chances))
+                free -= counts[i]
         wanted = {bid.writer.id: (bid, n) for bid, n in zip(bids, counts, strict=True) if n}
         self._bids = {writer_id: bid for writer_id, (bid, _) in wanted.items()}
         found = {i: bid.text.guesses(n) for i, (bid, n) in wanted.items() if not bid.is_model}
@@ -131,7 +134,7 @@ class Speculator:
         if not found:
             return {}
         self._guess_seconds = _smoothed(self._guess_seconds, (self._clock() - started_at) / sum(n for _, n in wanted))
-        return {bid.writer.id: guesses for (bid, _), guesses in zip(wanted, found, strict=True)}
+        return {bid.writer.id: guesses for (bid, _), guesses in zip(wanted, found, strict=True) if guesses}
 
     def _with_model(self, work: Callable[[DraftModel], object]) -> None:
         """Let the draft model do something. Its guesses are not needed: without it, answers come as they would have."""

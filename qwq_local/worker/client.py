@@ -84,6 +84,10 @@ class Stream(Iterator[Event]):
             except Exception:  # in the thread that brings everyone's events, it would end them all
                 logging.getLogger(__name__).exception("What listens to an answer has failed")
 
+    def answer_now(self) -> None:
+        """Let the request stop thinking and answer."""
+        self._client.answer_now(self)
+
     def close(self) -> None:
         """Cancel what is still running."""
         if not self._is_over and not self._is_cancelled:

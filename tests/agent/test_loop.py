@@ -68,7 +68,7 @@ class FakeQwQ:
         stream = Stream(engine)
         for event in self._answers.pop(0):
             stream.put(event)
-        return AnswerStream(stream, engine, lambda end, gathered: None, ExitStack(), 1)  # noqa: ARG005 - nobody waits for the end
+        return AnswerStream(stream, lambda end, gathered: None, ExitStack(), 1)  # noqa: ARG005 - nobody waits for the end
 
 
 class FakeToolbox:

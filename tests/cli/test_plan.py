@@ -31,7 +31,7 @@ def text(*arguments: str) -> str:
 
 def test_the_json_is_what_is_promised() -> None:
     found = plan("--vram", "24", "--ram", "64")
-    assert found.keys() == {"hardware", "draft", "chosen", "candidates"}
+    assert found.keys() == {"hardware", "draft", "chosen", "candidates", "tuning"}
     assert found["draft"] is None
     assert found["hardware"]["ram_total_bytes"] == 64 * GIB
     gpu, cpu = found["hardware"]["devices"]
@@ -47,6 +47,18 @@ def test_the_json_is_what_is_promised() -> None:
             assert part["total_bytes"] == part["weights_bytes"] + part["kv_bytes"] + part["compute_bytes"]
     assert chosen["memory"][1]["device"] == gpu["name"]
     assert chosen["memory"][1]["total_bytes"] < 23 * GIB
+
+
+def test_what_a_race_costs_is_told() -> None:
+    races = plan("--vram", "24", "--ram", "64")["chosen"]["race"]
+    assert [race["n_samples"] for race in races] == [2, 3, 5]
+    assert [race["tokens_each"] for race in races] == [16384, 10922, 6553]
+    assert all(race["is_least"] and 1 < race["slowdown"] < 2 for race in races)
+    page = " ".join(text("--vram", "24", "--ram", "64").split())
+    assert "A race of 3 (--race 3): each token takes at least 1.1 times as long, and each sample may have 10,922 tokens." in page
+    assert plan("--ram", "32")["chosen"]["race"][0]["slowdown"] is None
+    assert "A race of 3 (--race 3): each sample may have 10,922 tokens." in text("--ram", "32")
+    assert plan("--ram", "16", "--ctx", "131072")["candidates"][0]["race"] == []
 
 
 def test_several_gpus_a_mac_and_no_gpu_can_be_described() -> None:

@@ -12,6 +12,7 @@ import pytest
 from qwq_local.errors import LoadError
 from qwq_local.llama import CpuMeter, _layouts, _meter, cpu_build
 from qwq_local.llama._ggml import ggml
+from qwq_local.llama._tensor import Tensor
 from qwq_local.quants import F32, WEIGHT_TYPES
 from qwq_local.settings import KvType
 
@@ -33,6 +34,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weights_of_every_type_are_multiplied(meter: CpuMeter, name: str) -> None:
     (tensor_type,) = (each for each in WEIGHT_TYPES if each.name == name)
     assert 1e6 < meter.weights_rate(tensor_type) < 1e13
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("n_streams", [2, 3, 5])
+def test_weights_are_multiplied_by_several_vectors_at_once(meter: CpuMeter, monkeypatch: pytest.MonkeyPatch, n_streams: int) -> None:
+    n_vectors: list[int] = []
+    multiply = ggml().ggml_mul_mat
+
+    def watch(context: int, matrix: int, vectors: int) -> int:
+        n_vectors.append(Tensor.from_address(vectors).ne[1])
+        product: int = multiply(context, matrix, vectors)
+        return product
+
+    monkeypatch.setattr(ggml(), "ggml_mul_mat", watch)
+    assert 1e6 < meter.weights_rate(F32, n_streams) < 1e13
+    assert n_vectors == [n_streams]
 
 
 @pytest.mark.usefixtures("quick")

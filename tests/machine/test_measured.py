@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qwq_local.errors import LoadError
 from qwq_local.machine import measured
+from qwq_local.machine.machine import Shared
 from qwq_local.machine.measured import Measurements, OpenMeter, measure, with_rate
 from qwq_local.quants import F32, Q8_0
 from tests.meters import FakeMeter
@@ -61,6 +62,15 @@ def test_ratios_to_predictions_that_were_wrong_are_forgotten() -> None:
     assert with_rate(before, "Q4_K", 1.21e9).ratios == {}
     assert with_rate(before, "Q4_K", 0.79e9).ratios == {}
     assert with_rate(before, "Q8_0", 9e9).ratios == {"cpu": (3.0,)}
+
+
+def test_the_rates_of_several_streams_are_kept_beside_and_spoil_no_prediction(tmp_path: Path) -> None:
+    measured.write(tmp_path, Measurements("cpu", {"Q8_0 for 3 streams": (9e9,)}, {"cpu": (0.9,)}))
+    meter = FakeMeter({"Q8_0": 5e9, "Q8_0 for 3 streams": 2e9})
+    found = measure(tmp_path, "cpu", [Shared(Q8_0, 3), Q8_0, Shared(Q8_0, 1)], through(meter))
+    assert sorted(meter.asked) == ["Q8_0", "Q8_0", "Q8_0 for 3 streams"]
+    assert found.cpu_rates == {"Q8_0": 5e9, "Q8_0 for 3 streams": 5.5e9}
+    assert found.corrections == {"cpu": 0.9}
 
 
 def test_what_was_measured_elsewhere_does_not_count(tmp_path: Path) -> None:

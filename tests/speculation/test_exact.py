@@ -84,4 +84,4 @@ def test_a_draft_that_is_the_model_guesses_right_at_any_temperature(nano_f32: Pa
     with closing(opened(nano_f32, nano_f32)) as backend:
         _, usages = answers(backend, EngineSettings(1), sampling)
     drafted, accepted = sum(usage.drafted_tokens for usage in usages), sum(usage.accepted_tokens for usage in usages)
-    assert accepted > 0.97 * drafted > 300, "it throws the same dice"
+    assert accepted > 0.9 * drafted > 200, "it throws the same dice"

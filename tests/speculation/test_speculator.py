@@ -12,7 +12,7 @@ import pytest
 from qwq_local.backend import Backend, BatchToken, Draw, Sampler
 from qwq_local.errors import DecodeError
 from qwq_local.speculation import Speculator
-from tests.fakes import FakeBackend
+from tests.fakes import FakeBackend, FakeVocabulary
 
 ROOM, N_PROMPT, N_WRITTEN = 15, 400, 2000
 
@@ -73,12 +73,19 @@ class World:
         text.tokens.extend(text.whole[start : start + n_right + 1])
 
 
+class WideVocabulary(FakeVocabulary):
+    """One that knows the tokens of this world."""
+
+    n_tokens = 200_000
+
+
 class WorldDraft(FakeBackend):
     """A draft model whose guesses are right with a probability, and that takes `seconds` for each decode."""
 
     def __init__(self, chance: float, seconds: float, n_sequences: int = 1, faults: Mapping[int, Exception] = MappingProxyType({})) -> None:
         super().__init__(n_ctx=10_000, n_batch=512, n_sequences=n_sequences, n_cells=20_000, faults=faults)
         self.world: World | None = None
+        self.vocabulary = WideVocabulary()
         self.chance, self.rng = chance, random.Random(2)
         self._seconds = seconds
 

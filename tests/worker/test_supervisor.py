@@ -82,7 +82,7 @@ def content(events: list[Event]) -> list[Event]:
 
 
 def test_a_process_answers_as_a_thread_does() -> None:
-    requests = [Request((1, 2), 64, seed=seed) for seed in range(6)]
+    requests = [Request((1, 2), 64, seed=seed, speculates=False) for seed in range(6)]
     worker = Worker(FakeBackend())
     expected = [events_of(worker.submit(request)) for request in requests]
     worker.close()

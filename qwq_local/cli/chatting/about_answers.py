@@ -12,7 +12,7 @@ from qwq_local.cli.chatting.talk import Talk, read_text
 from qwq_local.cli.terminal import one_line
 from qwq_local.errors import SettingsError
 from qwq_local.models.inventory import demo_model, local_models
-from qwq_local.settings import SAMPLING_RANGES, AnswerSettings, Sampling
+from qwq_local.settings import SAMPLING_RANGES, AnswerSettings, RaceSettings, Sampling
 
 _ADVICE: Final = {
     "temperature": f"QwQ: {card.TEMPERATURE}; 0 makes it repeat itself",
@@ -25,6 +25,8 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     **{field.name: field.default for field in fields(Sampling) if field.name in SAMPLING_RANGES and field.name != "n_logprobs"},
     "max_tokens": AnswerSettings.max_tokens,
     "think_tokens": AnswerSettings.think_tokens,
+    "race": RaceSettings.race,
+    "vote": RaceSettings.vote,
 }
 _USUAL: Final = (*_ADVICE, "seed", "max_tokens", "think_tokens")
 """Shown also where they are as they were."""

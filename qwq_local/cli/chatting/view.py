@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 from qwq_local.agent import AgentEvent, RoundsSpent, ToolAnswered, ToolCalled
 from qwq_local.cli.chatting.fragments import DIM, Line, one_line, wrapped
-from qwq_local.cli.terminal import CLOSED, SWITCHED, count, duration, ending, plain_text
+from qwq_local.cli.terminal import CLOSED, SWITCHED, count, duration, ending, plain_text, told_racing
 from qwq_local.cli.tools import told_call, told_result, told_rounds
-from qwq_local.engine import Answering, Finished, RopeSwitched, Thinking, ThoughtClosed, ToolCallDelta, ToolCallStarted
+from qwq_local.engine import Answering, Finished, Racing, RopeSwitched, Thinking, ThoughtClosed, ToolCallDelta, ToolCallStarted
 
 Folding = Literal["last lines", "whole", "one line"]
 """How much of a thought is shown."""
@@ -35,6 +35,7 @@ class AnswerView:
         self.is_rope_switched = False
         self._began_at = now
         self._thinks_since: float | None = None
+        self._racing: Racing | None = None
         self._n_thought = 0
         self._tail = ""
         self._printable: list[Line] = []
@@ -51,6 +52,8 @@ class AnswerView:
                 self._note_token(now)
                 self._close_thought(now, width)
                 self._tail += plain_text(text)
+            case Racing():
+                self._racing = event
             case Finished():
                 self._finish(event, now, width)
             case RopeSwitched():  # in the middle of a thought or a block, which goes on
@@ -80,7 +83,8 @@ class AnswerView:
         elif self._tail.strip():
             lines = self._render_tail(width)
         elif self.end is None and not self.n_tokens:
-            lines = [one_line(f"reading … {duration(now - self._began_at)}", width, DIM)]
+            doing = told_racing(self._racing) if self._racing else "reading"
+            lines = [one_line(f"{doing} … {duration(now - self._began_at)}", width, DIM)]
         else:
             lines = []
         return lines[-height:] if height > 0 else []
@@ -104,7 +108,7 @@ class AnswerView:
     def _think(self, text: str, now: float, width: int) -> None:
         if self._thinks_since is None:
             self._commit(width, is_whole=True)
-            self._thinks_since = now
+            self._thinks_since = self._began_at if self._racing else now  # the winner's thought comes at once, when it is long over
             self._n_thought = 0
             self.thought = ""
         self._n_thought += 1

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qwq_local.answering import ToolCall
 from qwq_local.engine import Drawn, Event, Failed, Finished
@@ -62,6 +62,12 @@ class OpenAiRequest(Samplers):
     prompt_cache_options: dict[str, str] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     repetition_penalty: float | None = ranged("repeat_penalty")
+
+    @model_validator(mode="after")
+    def _check_choices(self) -> Self:
+        if (self.n or 1) > 1 and max(self.race or 1, self.vote or 1) > 1:
+            raise ValueError("n goes without race and vote, which choose one of several answers")
+        return self
 
     def shared_options(self) -> dict[str, Any]:
         """Arguments of `QwQ.stream`."""
@@ -165,7 +171,7 @@ class ChunkWriter(Writer):
         ends = [end for _, end in sorted(self._answers.ends.items()) if isinstance(end, Finished)]
         if not self._has_usage or len(ends) < self._answers.n_choices:
             return DONE
-        told = {"usage": usage_of(ends, self._n_prompts).model_dump(), "qwq": extension_of(ends).model_dump()}
+        told = {"usage": usage_of(ends, self._n_prompts).model_dump(), "qwq": extension_of(ends).model_dump(exclude_unset=True)}
         return sent_event(self._head | {"choices": []} | told) + DONE
 
     @abstractmethod
