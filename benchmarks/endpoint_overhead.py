@@ -12,62 +12,51 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from benchmarks.endpoint import Streamed, events, serve
+from benchmarks.endpoint import Streamed, events
 from benchmarks.options import json_option, tools_option
-from benchmarks.peers import SAMPLING, llama_server
+from benchmarks.peers import Peer, llama_server, our_server
 from benchmarks.report import Table
 from benchmarks.synthetic import SHAPES, write_model
 from benchmarks.throughput import N_CTX, N_PROMPT, N_TOKENS, new_prompts
-from qwq_local.llama import FileVocabulary
 
 WIDTHS: Final = (1, 8)
 
 
-@dataclass(frozen=True)
-class System:
-    """A server, and how a completion of token ids is asked of it."""
-
-    url: str
-    path: str
-    body: Callable[[Sequence[int]], dict[str, Any]]
-
-
-async def first_and_last(system: System, prompt: Sequence[int]) -> float:
+async def first_and_last(peer: Peer, prompt: Sequence[int]) -> float:
     """Seconds until the first event of a streamed completion that is read to its end."""
     started_at = time.perf_counter()
     first, seen = 0.0, Streamed()
-    async for _ in events(system.url, system.path, system.body(prompt) | {"stream": True}, seen):
+    async for _ in events(peer.url, peer.path, peer.body(prompt, N_TOKENS), seen):
         first = first or time.perf_counter() - started_at
         seen.is_done = True
     if seen.status != 200 or seen.error:
-        raise RuntimeError(f"{system.url} answers {seen.status}: {seen.error}")
+        raise RuntimeError(f"{peer.url} answers {seen.status}: {seen.error}")
     return first
 
 
-async def together(system: System, prompts: Sequence[Sequence[int]]) -> tuple[float, float]:
+async def together(peer: Peer, prompts: Sequence[Sequence[int]]) -> tuple[float, float]:
     """All at once: tokens a second, and the mean wait for the first token."""
     started_at = time.perf_counter()
-    firsts = await asyncio.gather(*(first_and_last(system, prompt) for prompt in prompts))
+    firsts = await asyncio.gather(*(first_and_last(peer, prompt) for prompt in prompts))
     return len(prompts) * N_TOKENS / (time.perf_counter() - started_at), statistics.mean(firsts)
 
 
-def measure(systems: dict[str, System], title: str, rounds: int) -> Table:
+def measure(systems: dict[str, Peer], title: str, rounds: int) -> Table:
     """A row for each width and number: medians of all rounds, and the median of the rounds' ratios."""
     table = Table(title, ["streams", "number", *systems, "ratio"])
     rng = random.Random(1)
     for width in WIDTHS:
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
         for _ in range(rounds + 1):
-            for name, system in systems.items():
-                found[name].append(asyncio.run(together(system, new_prompts(rng, width))))
+            for name, peer in systems.items():
+                found[name].append(asyncio.run(together(peer, new_prompts(rng, width))))
         for i, number in enumerate(("tokens/s", "first token, s")):
             columns = [[seen[i] for seen in found[name][1:]] for name in systems]
             ratio = statistics.median(a / b for a, b in zip(*columns, strict=True))
@@ -86,15 +75,9 @@ def main(*, tools: Path, shape: str, quantization: str, rounds: int, json_path: 
     with ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"{shape}-{quantization}.gguf"
         write_model(path, SHAPES[shape], quantization)
-        ends = stack.enter_context(closing(FileVocabulary(path))).end_tokens
-        bias = {str(token): -100 for token in ends}
-        ours = stack.enter_context(serve("-m", path, "--parallel", max(WIDTHS), "--ctx", N_CTX))
-        theirs = stack.enter_context(llama_server(tools, path, max(WIDTHS), N_CTX))
-        ours_too = {"max_tokens": N_TOKENS, "logit_bias": bias, "stops_repetition": False, **SAMPLING}
-        theirs_too = {"n_predict": N_TOKENS, "ignore_eos": True, "samplers": ["top_k", "top_p", "temperature"], **SAMPLING}
         systems = {
-            "ours": System(ours.url, "/v1/completions", lambda prompt: {"prompt": list(prompt), **ours_too}),
-            "llama-server": System(theirs.url, "/completion", lambda prompt: {"prompt": list(prompt), **theirs_too}),
+            "ours": stack.enter_context(our_server(path, max(WIDTHS), N_CTX)),
+            "llama-server": stack.enter_context(llama_server(tools, path, max(WIDTHS), N_CTX)),
         }
         measure(systems, f"endpoint, {shape} {quantization}, {N_PROMPT} + {N_TOKENS} tokens", rounds).show(json_path)
 

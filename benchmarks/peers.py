@@ -47,7 +47,7 @@ class Peer:
     def first_token_seconds(self, prompt: Sequence[int], n_tokens: int) -> float:
         """From sending a prompt to the first piece of a streamed answer; the rest of it is awaited too."""
         started_at = time.perf_counter()
-        with self._open(self.path, self._body(prompt, n_tokens) | {"stream": True}) as answer:
+        with self._open(self.path, self.body(prompt, n_tokens) | {"stream": True}) as answer:
             answer.readline()
             first = time.perf_counter() - started_at
             answer.read()
@@ -56,7 +56,7 @@ class Peer:
     def prefill_tokens_per_second(self, prompt: Sequence[int]) -> float:
         """Tokens of a prompt, as many as the server counts, over the time until one token is written."""
         started_at = time.perf_counter()
-        answer = self.post(self.path, self._body(prompt, 1))
+        answer = self.post(self.path, self.body(prompt, 1))
         seconds = time.perf_counter() - started_at
         return float(answer["tokens_evaluated"] if "tokens_evaluated" in answer else answer["usage"]["prompt_tokens"]) / seconds
 
@@ -68,10 +68,11 @@ class Peer:
         return sum(counts) / (time.perf_counter() - started_at)
 
     def _count(self, prompt: Sequence[int], n_tokens: int) -> int:
-        answer = self.post(self.path, self._body(prompt, n_tokens))
+        answer = self.post(self.path, self.body(prompt, n_tokens))
         return int(answer["tokens_predicted"] if "tokens_predicted" in answer else answer["usage"]["completion_tokens"])
 
-    def _body(self, prompt: Sequence[int], n_tokens: int) -> dict[str, Any]:
+    def body(self, prompt: Sequence[int], n_tokens: int) -> dict[str, Any]:
+        """What asks for so many tokens after a prompt."""
         content = "".join(chr(ord("a") + token % 26) for token in prompt) if self.takes_text else list(prompt)
         return {"prompt": content, "max_tokens": n_tokens, **self.options, **SAMPLING}
 
