@@ -1,12 +1,13 @@
-"""Write the benchmark page of what was measured: python docs/benchmark_page.py (needs the extra `docs`).
+"""Write the benchmark page of what was measured: python docs/benchmark_page.py (with --check it only says whether the page is out of date).
 
 docs/benchmarks.json is what `python -m benchmarks.side_by_side --json docs/benchmarks.json` has written. Of it come the tables in
-docs/benchmarks.md, between its two `figures` marks, and the picture docs/benchmarks.svg.
+docs/benchmarks.md, between its two `figures` marks, and the picture docs/benchmarks.svg, which needs the extra `docs`.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -127,13 +128,20 @@ def draw_guessing(axes: Any, found: Comparison) -> None:  # noqa: ANN401 - as ab
     axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.4, -0.07), ncols=2)
 
 
-def main() -> None:
-    """Write both."""
+def main() -> int:
+    """Write both, or compare the page."""
     found = read_comparison(HERE / "benchmarks.json")
     page = HERE / "benchmarks.md"
-    page.write_text(FIGURES.sub(lambda _: tables(found), page.read_text("utf-8")), "utf-8")
+    before = page.read_text("utf-8")
+    due = FIGURES.sub(lambda _: tables(found), before)
+    if "--check" in sys.argv[1:]:
+        if due != before:
+            print("docs/benchmarks.md is not what was measured: run `make docs`.", file=sys.stderr)
+        return int(due != before)
+    page.write_text(due, "utf-8")
     draw(found, HERE / "benchmarks.svg")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
