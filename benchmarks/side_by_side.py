@@ -132,6 +132,7 @@ def compare(model: Path, tools: Path, server_python: str | None, sizes: Sizes) -
         shape = write_deep_nano(path, sizes.deep_bytes)
         title = f"{shape.name}, Q4_K_M, {path.stat().st_size / 1e9:.2f} GB"
         speculation = speculate(path, tools, title, sizes.rounds, sizes.n_cases)
+    speculation.show()
     return comparison_of(tools, model, figures, speculation)
 
 
