@@ -17,7 +17,7 @@ from qwq_local.loading import LoadPlan, choose_file, context_shape, load_plan, w
 from qwq_local.machine import hardware
 from qwq_local.machine.contention import Contention
 from qwq_local.machine.tuned import TunedFor
-from qwq_local.plan.fit import with_tuning
+from qwq_local.plan.fit import shares_by_device, with_tuning
 from qwq_local.plan.plan import Candidate
 from qwq_local.plan.reasons import why_not_fitting
 from qwq_local.settings import LoadSettings
@@ -76,7 +76,9 @@ def prepare(name: str | None, load: LoadSettings) -> Prepared:
     machine, cpu = known_machine(devices)
     file, candidate = choose_file(name, load, machine)
     key, _, problem = find_tuning(candidate, file.path.name, machine)
-    plan = replace(load_plan(file, candidate, load, (machine, cpu), devices), placement=candidate.placement, tuning=UNTUNED)
+    shares = shares_by_device(machine, candidate.placement, devices)
+    plan = load_plan(file, candidate, load, (machine, cpu), devices)
+    plan = replace(plan, placement=candidate.placement, gpu_shares=shares, tuning=UNTUNED)
     layouts: list[Layout] = ["plain"] if uses_extra_layouts() else []
     if may_interleave(file.path):
         layouts.append("repacked")
