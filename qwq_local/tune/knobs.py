@@ -1,10 +1,15 @@
 """What is worth changing on a machine (pure): which fields of `Tuning`, and to which values.
 
-Left out is what was tried and made no difference, or never a better one. Weights copied into memory with huge pages wrote 0.96 times as
-fast as those read from the mapped file (`python -m benchmarks.tuning`), and 0.90 times without huge pages, which is tried here all the
-same, since elsewhere the file's pages may be the slower ones. Locking memory (mlock) keeps it from being swapped out, which the plan's reserve does as well. ggml's polling
-of threads does nothing where OpenMP runs them, as in the usual builds, and which core a thread runs on is left to the system. A KV cache in RAM beside layers on a GPU is not what the plan
-reckons with. Number formats of the KV cache change what is computed: they are measured and told, and the user's to choose (--kv-type).
+Left out is what was tried and made no difference, or never a better one, and what the plan does not reckon with. `python -m
+benchmarks.tuning` measures the first two.
+
+- Huge pages for weights copied into memory: 0.96 times as fast in decoding as weights read from the mapped file; without huge pages 0.90
+  times. Copies are tried all the same, since elsewhere the file's pages may be the slower ones.
+- Threads bound to cores, and how often they spin while they wait: that is settled for all models when the library is loaded
+  (`llama/_library.py`). ggml's own polling does nothing where OpenMP runs the threads, as in the usual builds.
+- Locked memory (mlock) keeps a model from being swapped out, which the plan's reserve does as well.
+- A KV cache in RAM beside layers on a GPU takes other memory than the plan says.
+- Number formats of the KV cache change what is computed: they are measured and told, and the user's to choose (--kv-type).
 """
 
 from __future__ import annotations
