@@ -84,7 +84,7 @@ def test_the_tables_fit_a_terminal_of_80_columns_and_say_what_came_of_it(qwq: Qw
     text = " ".join(lines)
     assert "Best here: threads 1 instead of all cores, weights repacked instead of auto. Every later load of this file uses it." in text
     assert "Not tried: micro-batch 1024, since it takes memory that the context needs." in text
-    assert "There was no time for: file mapped off. More --seconds get to them." in text
+    assert "There was no time for: file mapped off. More --seconds get to more, with longer prompts." in text
     assert "Something is odd." in lines
 
 
