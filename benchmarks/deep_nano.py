@@ -177,7 +177,7 @@ def problems_of(n: int) -> list[Problem]:
 
 def greedy_answers(model: str, problems: Sequence[Problem]) -> tuple[list[tuple[str, str]], float]:
     """Thoughts and answers, one after the other, and tokens/s of the decoding."""
-    with QwQ.load(model) as qwq:
+    with QwQ.load(model, speculates=False) as qwq:
         replies = [qwq.chat(problem.messages, tools=problem.tools or None, temperature=0.0) for problem in problems]
     n_tokens = sum(reply.usage.completion_tokens - 1 for reply in replies)
     said = [(reply.reasoning, f"{reply.content}{reply.tool_calls}") for reply in replies]

@@ -141,7 +141,7 @@ def test_measured_by_predicted_is_kept_for_the_next_plan(use: Callable[[FakeMete
     machine, cpu = known_machine([])
     expected = expect(candidate(replace(machine, ram_available_bytes=64 * GIB)), machine, cpu)
     assert expected is not None
-    expected.learn(101, 200 / expected.predict(3000), 3000)
+    expected.learn(100, 200 / expected.predict(3000), 3000)
     after = this_machine([Q4], PlanWish(), with_gpus=False)
     assert after.corrections == {"cpu": pytest.approx(0.5)}
     assert after.cpu_rates == before.cpu_rates

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from qwq_local.cli.options import load_options, take_load
+from qwq_local.cli.options import given_options, load_options, take_load
 
 
 @click.command("tune")
@@ -16,7 +16,8 @@ from qwq_local.cli.options import load_options, take_load
 @click.option("--show", "shows", is_flag=True, help="List what was tuned on this machine.")
 @click.option("--forget", "forgets", is_flag=True, help="Take back what was tuned: of the model given with -m, or of all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, seconds: float, stores: bool, shows: bool, forgets: bool, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
+@click.pass_context
+def command(context: click.Context, /, *, seconds: float, stores: bool, shows: bool, forgets: bool, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
     """Try what may make a model faster on this machine, and let every later load of it use what did.
 
     Threads, micro-batches, flash attention and the layout of weights are changed one at a time, and each change is compared with the
@@ -38,6 +39,6 @@ def command(*, seconds: float, stores: bool, shows: bool, forgets: bool, as_json
     if shows:
         show(as_json=as_json)
     elif forgets:
-        forget(load["model"], as_json=as_json)
+        forget(load["model"] if "model" in given_options(context) else None, as_json=as_json)
     else:
         tune(load, seconds, stores=stores, as_json=as_json)

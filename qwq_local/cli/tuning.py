@@ -19,7 +19,7 @@ from qwq_local.machine.tuned import Kept
 from qwq_local.models.store import find_local
 from qwq_local.settings import LoadSettings
 from qwq_local.survey import known_machine, see_devices, what_computes
-from qwq_local.tune import ASPECTS, N_TOGETHER, Aspect, Tried, TuneListener, TuneReport, run_tune
+from qwq_local.tune import ASPECTS, MOST_PREFILL, N_TOGETHER, Aspect, Tried, TuneListener, TuneReport, run_tune
 from qwq_local.tuning import NAMES, UNTUNED, shown, told
 
 NAME_WIDTH, FIGURE_WIDTH = 30, 11
@@ -121,7 +121,9 @@ def _explained(report: TuneReport, *, is_kept: bool) -> Iterator[str]:
         yield f"{report.plan.file.name} is too small to say anything about larger ones: a part of it sits in the processor's caches."
     yield from (f"Not tried: {_name(tried)}, since {tried.why}." for tried in report.tried if tried.verdict == "refused")
     if late := [_name(tried) for tried in report.tried if tried.verdict == "not reached"]:
-        yield f"There was no time for: {', '.join(late)}. More --seconds get to them."
+        yield f"There was no time for: {', '.join(late)}."
+    if late or report.sizes.n_prefill < MOST_PREFILL:
+        yield "More --seconds get to more, with longer prompts."
     if report.cache_types:
         yield "Another number format of the cache changes what is computed, and is yours to choose: --kv-type."
     yield from report.notes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qwq_local.tune.report import TuneReport
 from qwq_local.tune.search import ASPECTS, Aspect, Comparison, Tried
-from qwq_local.tune.trials import N_TOGETHER, Sizes
+from qwq_local.tune.trials import MOST_PREFILL, N_TOGETHER, Sizes
 from qwq_local.tune.tune import TuneListener, run_tune
 
-__all__ = ["ASPECTS", "N_TOGETHER", "Aspect", "Comparison", "Sizes", "Tried", "TuneListener", "TuneReport", "run_tune"]
+__all__ = ["ASPECTS", "MOST_PREFILL", "N_TOGETHER", "Aspect", "Comparison", "Sizes", "Tried", "TuneListener", "TuneReport", "run_tune"]

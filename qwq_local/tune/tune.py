@@ -17,7 +17,7 @@ from qwq_local.loading import LoadPlan, choose_file, context_shape, load_plan, w
 from qwq_local.machine import hardware
 from qwq_local.machine.contention import Contention
 from qwq_local.machine.tuned import TunedFor
-from qwq_local.plan.fit import with_tuning
+from qwq_local.plan.fit import shares_by_device, with_tuning
 from qwq_local.plan.plan import Candidate
 from qwq_local.plan.reasons import why_not_fitting
 from qwq_local.settings import LoadSettings
@@ -77,7 +77,9 @@ def prepare(name: str | None, load: LoadSettings) -> Prepared:
     choice = choose_file(name, load, machine, devices)
     file, candidate = choice.file, choice.candidate
     key, _, problem = find_tuning(candidate, file.path.name, machine)
-    plan = replace(load_plan(choice, load, (machine, cpu), devices), placement=candidate.placement, tuning=UNTUNED)
+    shares = shares_by_device(machine, candidate.placement, devices)
+    plan = load_plan(choice, load, (machine, cpu), devices)
+    plan = replace(plan, placement=candidate.placement, gpu_shares=shares, tuning=UNTUNED)
     layouts: list[Layout] = ["plain"] if uses_extra_layouts() else []
     if may_interleave(file.path):
         layouts.append("repacked")

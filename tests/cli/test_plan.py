@@ -9,9 +9,18 @@ from click.testing import CliRunner
 
 from qwq_local.cli import _run
 from qwq_local.cli.plan import command
+from qwq_local.cli.planning import known_tuning, print_plan
+from qwq_local.machine import tuned
 from qwq_local.machine.device import DeviceMemory
-from qwq_local.machine.machine import GIB
+from qwq_local.machine.machine import GIB, Machine
+from qwq_local.machine.tuned import Kept, TunedFor
 from qwq_local.models.inventory import demo_model
+from qwq_local.offers import offers_here
+from qwq_local.plan.plan import PlanWish, make_plan
+from qwq_local.plan.shape import QWQ_32B
+from qwq_local.survey import what_computes
+from qwq_local.tuning import UNTUNED, Tuning
+from tests.ghosts import write_ghost
 
 CANDIDATE_KEYS = {"quant", "file_bytes", "fits", "gpu_layers", "n_ctx", "kv_type", "memory", "tokens_per_second", "quality_loss", "why"}
 
@@ -190,3 +199,24 @@ def test_a_draft_model_is_held_against_the_chosen_file_where_that_is_here(
     assert "demo has 3 MiB of weights, and QwQ-32B:Q4_K_M itself" in capsys.readouterr().err
     assert _run(["plan", "--ram", "64", "--draft-model", "none.gguf"]) == 1
     assert "The draft model cannot be used: The model 'none.gguf' does not exist." in capsys.readouterr().err
+
+
+def test_what_was_tuned_for_the_chosen_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QWQ_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("QWQ_DATA", str(tmp_path / "data"))
+    (tmp_path / "models").mkdir()
+    path = write_ghost(tmp_path / "models" / "QwQ-32B-Q4_K_M.gguf", QWQ_32B, "Q4_K_M")
+    machine = Machine((), 64 * GIB, 64 * GIB, 76.8e9)
+    found = make_plan(machine, [offer for offer in offers_here() if offer.is_here], PlanWish())
+    assert known_tuning(found) == UNTUNED
+    for kind, tuning in (("gpu", Tuning(n_threads=5)), ("cpu", Tuning(n_threads=3, n_ubatch=256))):
+        key = TunedFor(path.name, path.stat().st_size, kind, what_computes(machine))
+        tuned.keep(tmp_path / "data" / "cache", Kept(key, tuning, {}, "2026-11-30"))
+    assert known_tuning(found) == Tuning(n_threads=3, n_ubatch=256)
+    print_plan(found, as_json=False, tuning=known_tuning(found))
+    assert "Tuned    threads 3, micro-batch 256" in capsys.readouterr().out
+    print_plan(found, as_json=True, tuning=known_tuning(found))
+    assert json.loads(capsys.readouterr().out)["tuning"] == {"n_threads": 3, "n_ubatch": 256}
+    assert known_tuning(make_plan(machine, [], PlanWish())) == UNTUNED

@@ -84,7 +84,7 @@ def test_the_tables_fit_a_terminal_of_80_columns_and_say_what_came_of_it(qwq: Qw
     text = " ".join(lines)
     assert "Best here: threads 1 instead of all cores, weights repacked instead of auto. Every later load of this file uses it." in text
     assert "Not tried: micro-batch 1024, since it takes memory that the context needs." in text
-    assert "There was no time for: file mapped off. More --seconds get to them." in text
+    assert "There was no time for: file mapped off. More --seconds get to more, with longer prompts." in text
     assert "Something is odd." in lines
 
 
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_written_is_told(qwq: Qwq, cache: Path) -> None:
     assert "cannot be written" in qwq("tune").err
 
 
-def test_what_was_tuned_is_listed_and_taken_back(qwq: Qwq, cache: Path) -> None:
+def test_what_was_tuned_is_listed_and_taken_back(qwq: Qwq, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Nothing was tuned" in qwq("tune", "--show").err
     other = replace(KEY, file_name="other.gguf")
     for key in (KEY, other):
@@ -147,7 +147,8 @@ def test_what_was_tuned_is_listed_and_taken_back(qwq: Qwq, cache: Path) -> None:
     assert (first["file_name"], first["is_for_this_machine"], first["tuning"]) == (KEY.file_name, False, BEST.changes)
     assert qwq("tune", "--forget", "-m", "demo").err == "1 taken back.\n"
     assert [kept.key for kept in tuned.read(cache).entries] == [other]
-    assert json.loads(qwq("tune", "--forget", "--json").out) == {"n_forgotten": 1}
+    monkeypatch.setenv("QWQ_MODEL", "demo")
+    assert json.loads(qwq("tune", "--forget", "--json").out) == {"n_forgotten": 1}, "what is set once for all means no one model here"
     assert qwq("tune", "--forget").err == "There was nothing to take back.\n"
 
 

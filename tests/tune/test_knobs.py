@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qwq_local.tune.knobs import Surroundings, knobs_for, passed_over
 from qwq_local.tuning import UNTUNED
 
-SERVER = Surroundings("cpu", "f16", n_cores=8, n_cpus=16, n_prefill=512, layouts=("plain", "repacked"), can_copy=False)
+SERVER = Surroundings("cpu", "f16", n_cores=8, n_cpus=16, n_prefill=1024, layouts=("plain", "repacked"), can_copy=False)
 
 
 def settings(here: Surroundings) -> dict[str, tuple[object, ...]]:
@@ -22,7 +22,7 @@ def test_on_a_cpu_threads_kernels_micro_batches_and_layouts_are_tried_and_loads_
         "n_threads": (7, 16, 6, 4),
         "n_threads_batch": (7, 16, 6, 4),
         "flash_attention": (False,),
-        "n_ubatch": (256, 128),
+        "n_ubatch": (256, 128, 1024),
         "layout": ("plain", "repacked"),
     }
     assert list(settings(SERVER))[-1] == "layout"
@@ -37,6 +37,13 @@ def test_with_every_layer_on_a_gpu_threads_and_layouts_do_not_matter() -> None:
 
 def test_a_gpu_that_holds_some_layers_may_leave_the_others_work_to_the_cpu() -> None:
     assert settings(replace(SERVER, kind="both"))["offloads_batches"] == (False,)
+
+
+def test_attention_is_timed_behind_many_tokens_or_not_at_all() -> None:
+    here = replace(SERVER, n_prefill=960)
+    assert "flash_attention" not in settings(here)
+    assert [tried.setting for tried in passed_over(here)] == ["flash_attention"]
+    assert passed_over(SERVER) == ()
 
 
 def test_what_cannot_be_tried_is_told() -> None:

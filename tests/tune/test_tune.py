@@ -154,7 +154,7 @@ def test_the_demo_is_tuned_within_its_time_and_too_small_to_be_stored(data: Path
     assert report.is_small
     assert "less than 1 GiB" in report.why_not_kept
     assert report.rates.keys() == set(ASPECTS)
-    assert {tried.setting for tried in report.tried} >= {"n_threads", "n_threads_batch", "flash_attention", "n_ubatch"}
+    assert {tried.setting for tried in report.tried} >= {"n_threads", "n_threads_batch", "flash_attention"}
     assert told[0] == "looking at this machine"
     assert not (data / "cache" / tuned.FILE_NAME).exists()
 
