@@ -198,7 +198,7 @@ def test_every_later_load_of_the_same_file_uses_what_was_found_and_says_so() -> 
 def test_what_was_found_reaches_llama_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
     keep_for_demo(Tuning(n_threads=1, n_threads_batch=2, n_ubatch=1024))
     seen: list[Any] = []
-    monkeypatch.setattr("qwq_local.loading.LlamaBackend", lambda _path, shape, *_: seen.append(shape))
+    monkeypatch.setattr("qwq_local.loading.backends.LlamaBackend", lambda _path, shape, *_: seen.append(shape))
     open_backend(plan_load("demo", LoadSettings()), "native")
     from qwq_local.llama._context import context_params
 
