@@ -50,7 +50,7 @@ def quote(rng: random.Random) -> tuple[str, str]:
 
 def random_words(rng: random.Random) -> tuple[str, str]:
     """Nothing that stands anywhere before."""
-    return words(rng, 20), words(rng, 50)
+    return words(rng, 20), words(rng, 30)
 
 
 @cache

@@ -47,8 +47,8 @@ class Sizes:
     widths: Sequence[int] = (1, 2, 4, 8)
     n_tokens: int = 64
     n_prefill: int = 1024
-    n_first_turn: int = 4000
-    deep_bytes: float = 0.3e9
+    n_first_turn: int = 2000
+    deep_bytes: float = 0.2e9
     n_cases: int = 1
 
 

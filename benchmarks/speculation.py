@@ -33,7 +33,7 @@ from qwq_local.settings import Sampling
 from qwq_local.worker import Worker
 
 N_CTX: Final = 1024
-N_TOKENS: Final = 400
+N_TOKENS: Final = 200
 """The most that an answer may have."""
 LLAMA_SERVER: Final[Mapping[str, tuple[object, ...]]] = {
     "none": (),
