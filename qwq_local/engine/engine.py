@@ -157,7 +157,10 @@ class Engine:
             self._ahead.step(self._pace.n_prefill)
             return []
         self._ahead.pause()
-        return self._settle() or self._read(self._schedule())
+        if settled := self._settle():
+            return settled
+        started_at = self._clock()
+        return self._read(self._schedule(), started_at)
 
     def _settle(self) -> list[JobEvent]:
         """Deal with those who wait, and to whom tokens were given meanwhile that were their last, or outgrew their context."""
@@ -175,7 +178,7 @@ class Engine:
         guess = self._speculator.guess if self._speculator else guess_nothing
         return self._scheduler.next_batch(self._backend.n_batch, self._pace.n_prefill, guess, self._backend.n_outputs)
 
-    def _read(self, batch: Batch) -> list[JobEvent]:
+    def _read(self, batch: Batch, step_started_at: float) -> list[JobEvent]:
         """Read a batch, and draw for those whose tokens are read."""
         started_at = self._clock()
         try:
@@ -187,12 +190,12 @@ class Engine:
         writing = [share.job for share in batch.shares if share.draws_at is not None]
         if writing:
             self._backend.wait()
-        seconds = self._clock() - started_at
-        self._note(batch, seconds)
+        read_at = self._clock()
+        self._note(batch, read_at - started_at)
         n_before = sum(job.answer.n_written for job in writing)
         events = [event for share in batch.shares for event in self._advance(share)]
         if not batch.reads_prompts:
-            self._counters.note_written(sum(job.answer.n_written for job in writing) - n_before, seconds)
+            self._counters.note_written(sum(job.answer.n_written for job in writing) - n_before, read_at - step_started_at)
         return events
 
     def _note(self, batch: Batch, seconds: float) -> None:

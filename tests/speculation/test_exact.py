@@ -16,7 +16,7 @@ from qwq_local.settings import Sampling
 from qwq_local.speculation.ngrams import NgramIndex
 from tests.backends import RECORDED
 
-PROMPTS = [tuple(case["prompt"]) for case in RECORDED[:8]]
+PROMPTS = [tuple(case["prompt"]) for case in RECORDED[:5]]
 N_CTX = 512
 
 
@@ -44,7 +44,7 @@ def opened(path: Path, draft: Path | None = None) -> LlamaBackend:
 def answers(backend: LlamaBackend, settings: EngineSettings, sampling: Sampling) -> tuple[list[list[int]], list[Usage]]:
     """What is drawn after each prompt, several at once, each with a seed of its own."""
     engine = Engine(backend, settings, SteadyClock())
-    ids = [engine.submit(Request(prompt, N_CTX, sampling=sampling, seed=seed, max_tokens=80)) for seed, prompt in enumerate(PROMPTS)]
+    ids = [engine.submit(Request(prompt, N_CTX, sampling=sampling, seed=seed, max_tokens=60)) for seed, prompt in enumerate(PROMPTS)]
     drawn: dict[int, list[int]] = {job: [] for job in ids}
     ends: dict[int, Usage] = {}
     while not engine.is_idle:
@@ -74,7 +74,7 @@ def test_the_tokens_are_those_of_plain_decoding(
     with closing(opened(nano_f32, nano_draft if has_draft else None)) as backend:
         tokens, usages = answers(backend, EngineSettings(n_parallel), sampling)
     assert tokens == expected
-    assert sum(usage.accepted_tokens for usage in usages) > 50
+    assert sum(usage.accepted_tokens for usage in usages) > 20
     assert all(0 <= usage.accepted_tokens <= min(usage.drafted_tokens, usage.completion_tokens) for usage in usages)
 
 
@@ -84,4 +84,4 @@ def test_a_draft_that_is_the_model_guesses_right_at_any_temperature(nano_f32: Pa
     with closing(opened(nano_f32, nano_f32)) as backend:
         _, usages = answers(backend, EngineSettings(1), sampling)
     drafted, accepted = sum(usage.drafted_tokens for usage in usages), sum(usage.accepted_tokens for usage in usages)
-    assert accepted > 0.9 * drafted > 200, "it throws the same dice"
+    assert accepted > 0.9 * drafted > 100, "it throws the same dice"
