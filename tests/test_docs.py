@@ -20,6 +20,12 @@ def test_the_help_page_and_the_tree_are_what_the_program_says() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_benchmark_page_says_what_was_measured() -> None:
+    page = ROOT / "docs/benchmark_page.py"
+    done = subprocess.run([sys.executable, page, "--check"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_contributing_tells_of_every_habit_and_of_none_that_is_not() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     told = set(re.findall(r"`make ([a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
