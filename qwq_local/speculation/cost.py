@@ -18,8 +18,9 @@ class StepCost:
     """The seconds that a batch of 1 to `most` tokens takes.
 
     The logarithm of each is a sum: what all widths have in common, which drifts as texts grow and machines heat, and what is the width's
-    own. A width that was not seen is thought to be cheap, at `token_seconds` for each token beyond the next smaller one that was (what a
-    token of a prompt takes is the least), so that it is tried; BELIEVED_AFTER times, since machines stumble, and the quickest counts.
+    own. A width that was not seen is thought to be cheap, so that it is tried: for each token beyond the next smaller one that was seen it
+    takes what a token of a prompt does (`token_seconds`), and half of what tokens took so far. It is tried BELIEVED_AFTER times, since
+    machines stumble, and the quickest counts.
     """
 
     def __init__(self, most: int) -> None:
@@ -52,9 +53,17 @@ class StepCost:
         if self._is_known(width):
             return self._known(width)
         below = next((n for n in range(width - 1, 0, -1) if self._is_known(n)), 0)
-        cheap = (self._known(below) if below else 0.0) + (width - below) * self.token_seconds
         above = next((n for n in range(width + 1, self._most + 1) if self._is_known(n)), 0)
-        return min(cheap, self._known(above)) if above else cheap
+        hoped = self._hoped(width, below) if below else width * self.token_seconds
+        return min(hoped, self._known(above)) if above else hoped
+
+    def _hoped(self, width: int, below: int) -> float:
+        """The least that a width can be thought to take, by the next smaller one; up to twice that, beyond which nothing is gained."""
+        known = self._known(below)
+        if width > 2 * below:
+            return known * width / below
+        slope = (known - self._known(1)) / (below - 1) if below > 1 and self._is_known(1) else 0.0
+        return known + (width - below) * max(self.token_seconds, slope / 2)
 
     def _is_forgotten(self, width: int) -> bool:
         return width not in self._own or self._n_steps - self._seen_at[width] >= FORGOTTEN_AFTER
