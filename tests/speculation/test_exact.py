@@ -16,7 +16,7 @@ from qwq_local.settings import Sampling
 from qwq_local.speculation.ngrams import NgramIndex
 from tests.backends import RECORDED
 
-PROMPTS = [tuple(case["prompt"]) for case in RECORDED[:5]]
+PROMPTS = [tuple(case["prompt"]) for case in RECORDED[:4]]
 N_CTX = 512
 
 

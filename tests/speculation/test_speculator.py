@@ -137,11 +137,11 @@ def copying(share_wrong: float, seed: int = 3) -> Text:
     return text_of([*prompt, *written])
 
 
-COSTS = pytest.mark.parametrize("more", [0.0, 0.05, 0.2, 0.5, 0.9, 1.0, 1.3])
+COSTS = pytest.mark.parametrize("more", [0.0, 0.05, 0.2, 0.5, 1.0])
 
 
 @COSTS
-@pytest.mark.parametrize("n_vocab", [100_000, 300, 12])
+@pytest.mark.parametrize("n_vocab", [100_000, 12])
 def test_random_text_is_not_slower(more: float, n_vocab: int) -> None:
     assert World(linear(more)).write(text_of(random_tokens(N_PROMPT + N_WRITTEN, 5, n_vocab))) > 0.985
 
@@ -172,8 +172,8 @@ def test_several_texts_share_the_room(more: float) -> None:
     assert gain > 1 + 0.75 * (possible - 1)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 1.0, 2.0])
-@pytest.mark.parametrize("chance", [0.0, 0.3, 0.6, 0.9, 1.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 2.0])
+@pytest.mark.parametrize("chance", [0.0, 0.6, 0.9, 1.0])
 @pytest.mark.parametrize("more", [0.05, 0.5, 1.0])
 def test_a_draft_model_is_asked_where_that_pays_and_never_makes_it_slower(more: float, chance: float, seconds: float) -> None:
     gain = World(linear(more), WorldDraft(chance, seconds)).write(text_of(random_tokens(N_PROMPT + N_WRITTEN, 5)))
