@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qwq_local import loading
 from qwq_local.cli import main
+from qwq_local.loading import opening
 from tests.fakes import END_THINK, IM_END, FakeBackend
 
 N_CTX = 1_000_000
@@ -41,13 +41,13 @@ def run(named: str, *arguments: str) -> None:
     def open_scripted(*_: Any) -> Any:
         return ScriptedBackend(Path(name).read_bytes(), float(seconds or 0))
 
-    plan_load = loading.plan_load
+    plan_load = opening.plan_load
 
     def plan_scripted(*asked: Any) -> Any:
         plan = plan_load(*asked)
         return replace(plan, file=replace(plan.file, native_ctx=N_CTX, yarn_factor=1.0))
 
-    vars(loading)["open_backend"], vars(loading)["plan_load"] = open_scripted, plan_scripted
+    vars(opening)["open_backend"], vars(opening)["plan_load"] = open_scripted, plan_scripted
     sys.argv = ["qwq", "chat", "-m", "demo", *arguments]
     main()
 
