@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qwq_local.cli import main
-from qwq_local.loading import opening
+from qwq_local.loading import opening, plan_load
 from tests.fakes import END_THINK, IM_END, FakeBackend
 
 N_CTX = 1_000_000
@@ -40,8 +40,6 @@ def run(named: str, *arguments: str) -> None:
 
     def open_scripted(*_: Any) -> Any:
         return ScriptedBackend(Path(name).read_bytes(), float(seconds or 0))
-
-    plan_load = opening.plan_load
 
     def plan_scripted(*asked: Any) -> Any:
         plan = plan_load(*asked)
