@@ -13,7 +13,7 @@ import click
 
 from qwq_local.bench import BenchListener, BenchReport, BenchSettings, Decoding, Speeds, run_bench
 from qwq_local.cli.activity import Activity
-from qwq_local.cli.terminal import notice
+from qwq_local.cli.keeping import keep_or_tell
 from qwq_local.plan.reasons import gib
 from qwq_local.settings import LoadSettings
 
@@ -27,29 +27,18 @@ def bench(load: dict[str, Any], settings: Mapping[str, Any], *, stores: bool | N
     with Activity() as activity:
         report = run_bench(model, LoadSettings(**load), wanted, BenchListener(activity.begin, activity.update))
     if as_json:
-        is_kept = _keep(report) if stores else False
+        is_kept = keep_or_tell(report) if stores else False
         click.echo(json.dumps(report_json(report, is_kept=is_kept), ensure_ascii=False))
         return
     click.echo("\n".join(_page(report)))
     if _wants_to_keep(report, stores=stores):
-        _keep(report)
+        keep_or_tell(report)
 
 
 def _wants_to_keep(report: BenchReport, *, stores: bool | None) -> bool:
     if stores is not None or report.why_not_kept or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return bool(stores)
     return click.confirm("Let qwq plan reckon with this from now on?", default=True, err=True)
-
-
-def _keep(report: BenchReport) -> bool:
-    """Whether the plan has learnt it; why not is told."""
-    if report.why_not_kept:
-        notice(f"notice: not stored: {report.why_not_kept}.")
-        return False
-    if not report.keep():
-        notice("notice: not stored: the folder of caches cannot be written (qwq doctor).")
-        return False
-    return True
 
 
 def _page(report: BenchReport) -> Iterator[str]:

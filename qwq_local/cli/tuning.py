@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from qwq_local.cli.activity import Activity
+from qwq_local.cli.keeping import keep_or_tell
 from qwq_local.cli.terminal import notice, one_line
 from qwq_local.configuration import find_folders
 from qwq_local.errors import StoreError
@@ -31,7 +32,7 @@ def tune(load: dict[str, Any], seconds: float, *, stores: bool, as_json: bool) -
     model = load.pop("model")
     with Activity() as activity:
         report = run_tune(model, LoadSettings(**load), seconds, TuneListener(activity.begin, activity.update))
-    is_kept = _keep(report) if stores else False
+    is_kept = keep_or_tell(report) if stores else False
     if as_json:
         click.echo(json.dumps(report_json(report, is_kept=is_kept), ensure_ascii=False))
     else:
@@ -69,17 +70,6 @@ def forget(model: str | None, *, as_json: bool) -> None:
         click.echo(json.dumps({"n_forgotten": n_forgotten}))
     else:
         click.echo(f"{n_forgotten} taken back." if n_forgotten else "There was nothing to take back.", err=True)
-
-
-def _keep(report: TuneReport) -> bool:
-    """Whether later loads will use it; why not is told."""
-    if report.why_not_kept:
-        notice(f"notice: not stored: {report.why_not_kept}.")
-        return False
-    if not report.keep():
-        notice("notice: not stored: the folder of caches cannot be written (qwq doctor).")
-        return False
-    return True
 
 
 def _page(report: TuneReport, *, is_kept: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from qwq_local.backend import Backend, BatchToken
+from qwq_local.backend import Backend, BatchToken, InterruptedDecodeError
 from qwq_local.errors import DecodeError
 from qwq_local.speculation.alike import common_prefix
 from qwq_local.speculation.writer import Writer
@@ -109,7 +109,7 @@ class DraftModel:
             ends.append(len(batch) - 1)
         try:
             self._backend.decode(batch)
-        except Exception:
+        except (InterruptedDecodeError, DecodeError):
             for sequence, _ in pieces:
                 self._backend.truncate(sequence, len(self._held[sequence]))
             raise
