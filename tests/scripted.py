@@ -37,7 +37,7 @@ def load_scripted(script: Mapping[str, tuple[str, str]], pace_seconds: float = 0
     def load(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
         settings = LoadSettings(n_ctx=None, n_parallel=4)
         backend = ScriptedBackend(script, pace_seconds)
-        worker = Worker(backend, partial(Engine, settings=EngineSettings(4)))
+        worker = Worker(backend, partial(Engine, settings=EngineSettings(4, speculates=False)))
         on_progress(1.0)
         plan = plan_load(model, settings)
         plan = replace(plan, file=replace(plan.file, native_ctx=N_CTX, yarn_factor=1.0))

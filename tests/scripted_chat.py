@@ -46,7 +46,7 @@ def run(named: str, *arguments: str) -> None:
         return replace(plan, file=replace(plan.file, native_ctx=N_CTX, yarn_factor=1.0))
 
     vars(opening)["open_backend"], vars(opening)["plan_load"] = open_scripted, plan_scripted
-    sys.argv = ["qwq", "chat", "-m", "demo", *arguments]
+    sys.argv = ["qwq", "chat", "-m", "demo", "--no-speculation", *arguments]
     main()
 
 

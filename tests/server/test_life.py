@@ -27,8 +27,8 @@ from tests.serving import GUARD, TRUST, Endpoint, load_here, running
 from tests.waiting import wait_until
 
 CHAT = "/v1/chat/completions"
-LONG = SUM | {"stops_repetition": False}
-"""What the endless model writes 32,000 tokens for."""
+LONG = SUM | {"stops_repetition": False, "seed": 1}
+"""What the endless model writes 32,000 tokens for, one at each step."""
 
 
 def load_endless(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -17,6 +17,11 @@ from qwq_local.server.guard import Visit
 from qwq_local.server.streaming import EVENT_STREAM, EVENTS, sent_event
 
 router = APIRouter(tags=["chats"])
+
+
+BEING_WRITTEN: Final[dict[int | str, dict[str, Any]]] = {
+    409: {"description": "An answer is being written in this chat", "content": {"application/json": {"schema": {"type": "object"}}}}
+}
 
 
 @router.get("/chats", response_model=ListTold)
@@ -67,20 +72,20 @@ async def change_chat(chat_id: str, changes: Changes, request: Request) -> ChatT
     return chat_told(await asyncio.to_thread(change))
 
 
-@router.delete("/chats/{chat_id}", status_code=204)
+@router.delete("/chats/{chat_id}", status_code=204, responses=BEING_WRITTEN)
 async def delete_chat(chat_id: str, request: Request) -> Response:
     """Away with it; an answer that is being written in it is stopped."""
     await _room(request).delete(await _chat(request, chat_id))
     return Response(status_code=204)
 
 
-@router.post("/chats/{chat_id}/messages", status_code=201, response_model=Begun)
+@router.post("/chats/{chat_id}/messages", status_code=201, response_model=Begun, responses=BEING_WRITTEN)
 async def ask(chat_id: str, asked: Question, request: Request) -> Begun:
     """Ask a question behind a message of the chat: behind the last, or, to edit one, behind that which it followed."""
     return await _room(request).ask(await _chat(request, chat_id), asked)
 
 
-@router.post("/chats/{chat_id}/messages/{question_id}/answers", status_code=201, response_model=Begun)
+@router.post("/chats/{chat_id}/messages/{question_id}/answers", status_code=201, response_model=Begun, responses=BEING_WRITTEN)
 async def ask_again(chat_id: str, question_id: int, asked: Again, request: Request) -> Begun:
     """Have a question answered once more, beside the answers that it has."""
     return await _room(request).ask_again(await _chat(request, chat_id), question_id, asked)
@@ -96,7 +101,7 @@ async def events(chat_id: str, request: Request) -> Response:
     return StreamingResponse(writing.events(), media_type=EVENT_STREAM, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
 
-@router.post("/chats/{chat_id}/stop", status_code=204)
+@router.post("/chats/{chat_id}/stop", status_code=204, responses=BEING_WRITTEN)
 async def stop(chat_id: str, request: Request) -> Response:
     """Stop the answer that is being written; what it said so far is kept."""
     await _room(request).stop((await _chat(request, chat_id)).id)
