@@ -2,7 +2,8 @@
 
     python -m benchmarks.speculation --tools TOOLS [--gb 0.3] [--quant Q4_K_M] [--rounds 5] [--cases 2] [--json FILE]
 
-The model is nano made larger (`benchmarks.deep_nano`); drafts come from nano itself, and from nano in Q2_K. Code that is edited and text
+The model is nano made larger (`benchmarks.deep_nano`); drafts come from nano itself, and from nano in Q2_K. Every way of guessing has a
+process of its own: where OpenMP sees more threads than cores in one, all of them wait more slowly. Code that is edited and text
 that is quoted repeat the prompt; nano's own tasks repeat little, and random words nothing (`benchmarks.copying`). One answer at a time. In
 each round a ratio is taken to the same program without guesses; the least and the greatest of all rounds stand beside the median.
 """
@@ -12,9 +13,12 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial, reduce
+from multiprocessing import get_context
+from multiprocessing.util import Finalize
 from operator import add
 from pathlib import Path
 from typing import Any, Final
@@ -56,10 +60,26 @@ class Way:
     answer: Answer
 
 
-def our_answer(worker: Worker, case: Case, seed: int) -> Guesses:
-    """By the engine in this process."""
+_workers: Final[list[Worker]] = []
+"""The one of a process that has a way of guessing."""
+
+
+def begin(path: Path, draft: Path | None, speculates: bool) -> None:
+    """Open this process's engine, closed when the process ends."""
+    worker = open_worker(path, N_CTX, draft, speculates=speculates)
+    _workers.append(worker)
+    Finalize(worker, worker.close, exitpriority=1)
+
+
+def our_answer(case: Case, seed: int) -> Guesses:
+    """By the engine of this process."""
     constraint = case.answer and Constraint("lark", "start: " + " ".join(f"<[{token}]>" for token in case.answer))
-    return written(worker.submit(raw_request(case.prompt, N_CTX, N_TOKENS, seed, Sampling(), constraint or None)))[1]
+    return written(_workers[0].submit(raw_request(case.prompt, N_CTX, N_TOKENS, seed, Sampling(), constraint or None)))[1]
+
+
+def answer_apart(process: ProcessPoolExecutor, case: Case, seed: int) -> Guesses:
+    """By the engine of another process."""
+    return process.submit(our_answer, case, seed).result()
 
 
 def their_answer(peer: Peer, case: Case, seed: int) -> Guesses:
@@ -76,8 +96,9 @@ def open_ways(stack: ExitStack, path: Path, tools: Path) -> list[Way]:
     drafts = {"none": None, "n-grams": None, "n-grams, draft": demo_model().path, "n-grams, worse draft": write_nano(folder, "Q2_K")}
     ways = []
     for name, draft in drafts.items():
-        worker = stack.enter_context(closing(open_worker(path, N_CTX, draft, speculates=name != "none")))
-        ways.append(Way("ours", name, partial(our_answer, worker)))
+        start = (path, draft, name != "none")
+        process = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"), initializer=begin, initargs=start))
+        ways.append(Way("ours", name, partial(answer_apart, process)))
     for name, options in LLAMA_SERVER.items():
         peer = stack.enter_context(llama_server(tools, path, 1, N_CTX, "--rope-scaling", "none", *options))
         ways.append(Way("llama-server", name, partial(their_answer, peer)))
