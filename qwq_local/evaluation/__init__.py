@@ -1,0 +1,1 @@
+"""What a model gets right: questions asked, answers graded, and runs compared."""
