@@ -22,6 +22,7 @@ _COMMANDS = {
     "chat": "Talk with the model in the terminal.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
     "doctor": "Find what is wrong here, and the command that mends it.",
+    "eval": "Find out what a model gets right.",
     "history": "List, search, show, continue, export and remove chats.",
     "imatrix": "Measure what matters in a model's weights, before quantizing.",
     "list": "List the models on this machine.",
@@ -35,7 +36,7 @@ _COMMANDS = {
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask", "bench", "chat", "history", "serve", "tune")
+_CONFIGURED = ("ask", "bench", "chat", "eval", "history", "serve", "tune")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 

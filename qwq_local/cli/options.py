@@ -28,10 +28,12 @@ class ToolFlags:
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
-_LOAD: Final = (
+_MODEL: Final = (
     click.option(
         "-m", "--model", metavar="NAME", help="'demo', a name from qwq list, or the path of a .gguf. [default: the plan's choice]"
     ),
+)
+_PLACE: Final = (
     click.option(
         "--ctx",
         "n_ctx",
@@ -115,7 +117,12 @@ _TOOLS: Final = (
 
 def load_options(body: Body) -> Body:
     """How a model is loaded: its name, and fields of settings.LoadSettings."""
-    return _apply(_LOAD, body)
+    return _apply((*_MODEL, *_PLACE), body)
+
+
+def place_options(body: Body) -> Body:
+    """The same without the name."""
+    return _apply(_PLACE, body)
 
 
 def speculation_options(body: Body) -> Body:

@@ -1,5 +1,6 @@
 """Is an answer right? One way of grading for each kind of question."""
 
+from qwq_local.grading.grade import grade
 from qwq_local.grading.wanted import (
     CallTest,
     Given,
@@ -30,4 +31,5 @@ __all__ = [
     "WantsMaths",
     "WantsPattern",
     "WantsText",
+    "grade",
 ]

@@ -1,0 +1,91 @@
+"""The pictures of a report, as SVG that is read on white and on black; matplotlib draws them (the extra `eval`)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, Final
+
+from qwq_local.errors import SettingsError
+from qwq_local.evaluation.report import Report, RunReport
+
+INK: Final = "#848d97"
+COLOUR: Final = "#2f81f7"
+MARKS: Final = "osD^vP*X"
+"""One for each set of questions."""
+
+
+def draw(report: Report) -> dict[str, str]:
+    """SVG by its title: what there are figures for. Raises SettingsError without matplotlib."""
+    try:
+        from matplotlib import pyplot, rc_context
+    except ImportError as error:
+        raise SettingsError("Plots need matplotlib, which is not installed.", hint="pip install 'qwq-local[eval]'") from error
+    names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "evaluation", "font.size": 9, **dict.fromkeys(names, INK)}):
+        found = {}
+        sized = [run for run in report.runs if run.head.model_bytes]
+        if len({run.head.model_bytes for run in sized}) > 1:
+            found["Right answers, by the size of the file"] = _drawn(pyplot, lambda axes: _accuracy(axes, sized))
+        found["Length of the thought, in tokens"] = _drawn(pyplot, lambda axes: _thoughts(axes, report.runs))
+        diverging = [(run, report.divergences[run.head.model]) for run in sized if run.head.model in report.divergences]
+        if diverging:
+            found["Divergence, by the size of the file"] = _drawn(pyplot, lambda axes: _divergence(axes, diverging))
+        return found
+
+
+def _drawn(pyplot: Any, fill: Any) -> str:  # noqa: ANN401 - matplotlib ships no types
+    figure, axes = pyplot.subplots(figsize=(8, 3.6))
+    try:
+        fill(axes)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.tight_layout()
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    finally:
+        pyplot.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _size(run: RunReport) -> float:
+    return run.head.model_bytes / 1e9
+
+
+def _label(axes: Any, run: RunReport, height: float) -> None:  # noqa: ANN401 - as above
+    name = run.head.quantization or run.head.model
+    axes.annotate(name, (_size(run), height), textcoords="offset points", xytext=(5, 5), fontsize=7, rotation=30)
+
+
+def _accuracy(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - as above
+    tasks = list(dict.fromkeys(run.head.tasks for run in runs))
+    for i, name in enumerate(tasks):
+        shown = sorted((run for run in runs if run.head.tasks == name), key=_size)
+        shares = [run.summary.pass_at_1 for run in shown]
+        values = [100 * share.value for share in shares]
+        spans = [[100 * (share.value - share.low) for share in shares], [100 * (share.high - share.value) for share in shares]]
+        axes.errorbar([*map(_size, shown)], values, spans, fmt=MARKS[i % len(MARKS)] + "-", capsize=3, label=name, lw=1)
+        for run, value in zip(shown, values, strict=True):
+            _label(axes, run, value)
+    axes.set(xlabel="GB", ylabel="% right, 95 % interval", ylim=(0, 108))
+    axes.legend(frameon=False, loc="lower right")
+
+
+def _thoughts(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - as above
+    lengths = [[sample.reasoning_tokens for sample in run.samples if sample.ending != "error"] or [0] for run in runs]
+    axes.boxplot(lengths, orientation="horizontal", showmeans=True, flierprops={"markersize": 2}, medianprops={"color": COLOUR})
+    axes.set_yticks(range(1, len(runs) + 1))
+    several = len({run.head.tasks for run in runs}) > 1
+    axes.set_yticklabels([f"{run.head.model}, {run.head.tasks}" if several else run.head.model for run in runs])
+    axes.set(xlabel="tokens: quartiles, median, mean (triangle)", xlim=(0, None))
+    axes.invert_yaxis()
+    axes.figure.set_figheight(1.2 + 0.35 * len(runs))
+
+
+def _divergence(axes: Any, runs: Sequence[tuple[RunReport, Any]]) -> None:  # noqa: ANN401 - as above
+    shown = sorted(runs, key=lambda each: _size(each[0]))
+    for key, mark, label in (("mean_kl_divergence", "o-", "mean"), ("median_kl_divergence", "s:", "median"), ("kl_divergence_99", "^--", "99 %")):
+        axes.plot([_size(run) for run, _ in shown], [told[key] for _, told in shown], mark, label=label, lw=1)
+    for run, told in shown:
+        _label(axes, run, told["mean_kl_divergence"])
+    axes.set(xlabel="GB", ylabel="KL divergence, nats", yscale="log")
+    axes.legend(frameon=False)
