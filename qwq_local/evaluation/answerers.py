@@ -35,12 +35,20 @@ class Answerer(Protocol):
         """One answer. Raises QwqError."""
         ...
 
+    def close(self) -> None:
+        """End what is being answered: whoever waits for it gets an error."""
+        ...
+
 
 class LoadedModel:
     """A model that is loaded here."""
 
     def __init__(self, qwq: QwQ) -> None:
         self._qwq = qwq
+
+    def close(self) -> None:
+        """Closing again does nothing."""
+        self._qwq.close()
 
     def ask(self, question: Question, seed: int, options: Mapping[str, Any]) -> Answered:
         """Raises what `QwQ.chat` does."""
@@ -105,7 +113,7 @@ class Endpoint:
         try:
             answer = self._client.request(method, self._url + path, json=body)
             told = answer.json() if answer.content else {}
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, RuntimeError) as error:  # httpx2 raises RuntimeError once it is closed
             raise QwqError(f"{self._url} does not answer: {error}.", hint="Is the server running? qwq serve") from error
         except ValueError as error:
             raise QwqError(f"{self._url}{path} answered {answer.status_code} with no JSON.", hint="Is it a chat endpoint?") from error
@@ -120,6 +128,10 @@ class Endpoint:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Closing again does nothing."""
         self._client.close()
 
 

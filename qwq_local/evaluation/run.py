@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from qwq_local.errors import PromptError
 from qwq_local.evaluation.answerers import Answerer
@@ -15,7 +16,8 @@ from qwq_local.evaluation.question import Question
 from qwq_local.evaluation.sample import RunHead, Sample, seed_of
 from qwq_local.grading import grade
 
-OnSample = Callable[[Sample, int, int], None]
+_Turn: TypeAlias = tuple[Question, int]
+OnSample: TypeAlias = Callable[[Sample, int, int], None]
 """Told of each answer, how many there are and how many there will be."""
 
 
@@ -37,7 +39,7 @@ def run(
             journal.add(sample)
             on_sample(sample, len(journal.samples), n_all)
 
-        _each(left, answer, n_parallel)
+        _each(left, answer, n_parallel, answerer.close)
         places = {question.name: place for place, question in enumerate(questions)}
         return sorted(journal.samples, key=lambda sample: (places[sample.question], sample.index))
 
@@ -60,8 +62,8 @@ def answer_once(question: Question, index: int, answerer: Answerer, head: RunHea
     return Sample(question.name, index, question.group, is_right, found, why, ending, *counts, seconds, content)
 
 
-def _each(left: Iterator[tuple[Question, int]], answer: Callable[[Question, int], None], n_parallel: int) -> None:
-    """So many at once, each thread taking the next as it has ended one; an error keeps the others from beginning anew, and is raised."""
+def _each(left: Iterator[_Turn], answer: Callable[[Question, int], None], n_parallel: int, give_up: Callable[[], None]) -> None:
+    """So many at once. The first error ends all others too (an answer may take hours), and is raised."""
     with ThreadPoolExecutor(n_parallel, "qwq-eval") as threads:
         running: set[Future[None]] = {threads.submit(answer, *each) for each in islice(left, n_parallel)}
         try:
@@ -70,8 +72,6 @@ def _each(left: Iterator[tuple[Question, int]], answer: Callable[[Question, int]
                 for each in ended:
                     each.result()
                 running |= {threads.submit(answer, *each) for each in islice(left, len(ended))}
-        finally:
-            for each in running:
-                each.cancel()
-
-
+        except BaseException:
+            give_up()
+            raise

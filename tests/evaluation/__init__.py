@@ -1,0 +1,1 @@
+"""Evaluations: statistics, what is kept, and runs."""
