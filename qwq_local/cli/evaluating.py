@@ -24,11 +24,9 @@ from qwq_local.evaluation.run import run
 from qwq_local.evaluation.sample import RunHead, RunSettings
 from qwq_local.evaluation.tables import page_of
 from qwq_local.evaluation.tasks import FORMATS, TaskSet, read_tasks
-from qwq_local.loading import choose_file
 from qwq_local.models import names
 from qwq_local.models.store import find_local
 from qwq_local.runtime import QwQ
-from qwq_local.settings import LoadSettings
 
 FOLDER: Final = "evaluations"
 UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -94,16 +92,13 @@ def evaluate(asked: Asked, load: dict[str, Any], options: dict[str, Any], given:
 @contextmanager
 def _loaded(name: str | None, load: dict[str, Any], n_parallel: int) -> Iterator[tuple[Answerer, tuple[str, str, int]]]:
     """A model with its name, quantization and bytes."""
-    if name is None:
-        settings = LoadSettings(n_parallel=n_parallel, **load)
-        name = choose_file(None, settings).file.name
-    local = find_local(name)
-    shown = names.model_name(local.base, local.quantization) if "/" in name or name.endswith(".gguf") else local.name
-    with Activity(f"loading {one_line(shown)}"):
+    with Activity(f"loading {one_line(name or 'the model that the plan chooses')}"):
         qwq = QwQ.load(name, n_parallel=n_parallel, reads_ahead=False, **load)
     with qwq:
         for text in qwq.notices:
             notice(f"notice: {text}")
+        local = find_local(qwq.model.name)
+        shown = names.model_name(local.base, local.quantization) if local.name.endswith(".gguf") else local.name
         yield LoadedModel(qwq), (shown, local.quantization, local.file_bytes)
 
 

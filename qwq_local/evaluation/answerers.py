@@ -112,9 +112,10 @@ class Endpoint:
 
         try:
             answer = self._client.request(method, self._url + path, json=body)
-            told = answer.json() if answer.content else {}
         except (httpx2.HTTPError, RuntimeError) as error:  # httpx2 raises RuntimeError once it is closed
             raise QwqError(f"{self._url} does not answer: {error}.", hint="Is the server running? qwq serve") from error
+        try:
+            told = answer.json() if answer.content else {}
         except ValueError as error:
             raise QwqError(f"{self._url}{path} answered {answer.status_code} with no JSON.", hint="Is it a chat endpoint?") from error
         if answer.status_code >= 400:

@@ -81,19 +81,20 @@ def read_run(path: Path) -> tuple[RunHead, list[Sample]]:
 
 def _read(path: Path, text: bytes) -> tuple[RunHead, list[Sample]]:
     """Whole lines. A question answered twice counts once."""
-    number = 1
-    try:
-        first, *others = text.splitlines()
-        told = json.loads(first)
-        if told.pop("kind") != KIND:
-            raise ValueError("another kind")
-        head = head_of(told)
-        samples: dict[tuple[str, int], Sample] = {}
-        for number, line in enumerate(others, 2):
-            sample = Sample(**json.loads(line))
-            samples.setdefault((sample.question, sample.index), sample)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{path} is no run of qwq eval: line {number} is not one of its lines.", hint="Give another file.") from error
+    head: RunHead | None = None
+    samples: dict[tuple[str, int], Sample] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            told = json.loads(line)
+            if head is None:
+                head = head_of(told, KIND)
+            else:
+                sample = Sample(**told)
+                samples.setdefault((sample.question, sample.index), sample)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SettingsError(f"{path} is no run of qwq eval: line {number} is not one of its lines.", hint="Give another file.") from error
+    if head is None:
+        raise SettingsError(f"{path} is no run of qwq eval: it is empty.", hint="Give another file.")
     return head, [*samples.values()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from qwq_local.errors import SettingsError
@@ -11,6 +11,11 @@ from qwq_local.evaluation.report import Report, RunReport
 
 INK: Final = "#848d97"
 COLOUR: Final = "#2f81f7"
+DIVERGENCES: Final = (
+    ("mean_kl_divergence", "o-", "mean"),
+    ("median_kl_divergence", "s:", "median"),
+    ("kl_divergence_99", "^--", "99 %"),
+)
 MARKS: Final = "osD^vP*X"
 """One for each set of questions."""
 
@@ -18,24 +23,24 @@ MARKS: Final = "osD^vP*X"
 def draw(report: Report) -> dict[str, str]:
     """SVG by its title: what there are figures for. Raises SettingsError without matplotlib."""
     try:
-        from matplotlib import pyplot, rc_context
+        import matplotlib.pyplot as plt
     except ImportError as error:
         raise SettingsError("Plots need matplotlib, which is not installed.", hint="pip install 'qwq-local[eval]'") from error
     names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "evaluation", "font.size": 9, **dict.fromkeys(names, INK)}):
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evaluation", "font.size": 9, **dict.fromkeys(names, INK)}):
         found = {}
         sized = [run for run in report.runs if run.head.model_bytes]
         if len({run.head.model_bytes for run in sized}) > 1:
-            found["Right answers, by the size of the file"] = _drawn(pyplot, lambda axes: _accuracy(axes, sized))
-        found["Length of the thought, in tokens"] = _drawn(pyplot, lambda axes: _thoughts(axes, report.runs))
+            found["Right answers, by the size of the file"] = _drawn(plt, lambda axes: _accuracy(axes, sized))
+        found["Length of the thought, in tokens"] = _drawn(plt, lambda axes: _thoughts(axes, report.runs))
         diverging = [(run, report.divergences[run.head.model]) for run in sized if run.head.model in report.divergences]
         if diverging:
-            found["Divergence, by the size of the file"] = _drawn(pyplot, lambda axes: _divergence(axes, diverging))
+            found["Divergence, by the size of the file"] = _drawn(plt, lambda axes: _divergence(axes, diverging))
         return found
 
 
-def _drawn(pyplot: Any, fill: Any) -> str:  # noqa: ANN401 - matplotlib ships no types
-    figure, axes = pyplot.subplots(figsize=(8, 3.6))
+def _drawn(plt: Any, fill: Callable[[Any], None]) -> str:  # noqa: ANN401 - matplotlib ships no types
+    figure, axes = plt.subplots(figsize=(8, 3.6))
     try:
         fill(axes)
         axes.spines[["top", "right"]].set_visible(False)
@@ -43,7 +48,7 @@ def _drawn(pyplot: Any, fill: Any) -> str:  # noqa: ANN401 - matplotlib ships no
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     finally:
-        pyplot.close(figure)
+        plt.close(figure)
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
@@ -83,7 +88,7 @@ def _thoughts(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - a
 
 def _divergence(axes: Any, runs: Sequence[tuple[RunReport, Any]]) -> None:  # noqa: ANN401 - as above
     shown = sorted(runs, key=lambda each: _size(each[0]))
-    for key, mark, label in (("mean_kl_divergence", "o-", "mean"), ("median_kl_divergence", "s:", "median"), ("kl_divergence_99", "^--", "99 %")):
+    for key, mark, label in DIVERGENCES:
         axes.plot([_size(run) for run, _ in shown], [told[key] for _, told in shown], mark, label=label, lw=1)
     for run, told in shown:
         _label(axes, run, told["mean_kl_divergence"])

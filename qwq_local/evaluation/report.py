@@ -57,7 +57,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """Runs, each against the first of the same questions, and divergences by the name of the model, as `qwq divergence --json` tells them."""
+    """Runs, each against the first of the same questions, and divergences by the model's name, as `qwq divergence --json` tells them."""
 
     runs: tuple[RunReport, ...]
     comparisons: tuple[Comparison, ...]

@@ -21,9 +21,7 @@ OnSample: TypeAlias = Callable[[Sample, int, int], None]
 """Told of each answer, how many there are and how many there will be."""
 
 
-def run(
-    questions: Sequence[Question], answerer: Answerer, head: RunHead, path: Path, n_parallel: int, on_sample: OnSample
-) -> list[Sample]:
+def run(questions: Sequence[Question], answerer: Answerer, head: RunHead, path: Path, n_parallel: int, on_sample: OnSample) -> list[Sample]:
     """All answers that the head asks for, those of an earlier run of the same head among them, in the order of the questions.
 
     Raises the first error that is not about one question alone; what was graded before stays written down.

@@ -73,9 +73,12 @@ class RunHead:
         return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def head_of(told: Mapping[str, Any]) -> RunHead:
-    """From JSON. Raises KeyError or TypeError for another shape."""
-    return RunHead(**{**told, "settings": RunSettings(**told["settings"])})
+def head_of(told: Mapping[str, Any], kind: str) -> RunHead:
+    """From JSON. Raises KeyError, TypeError or ValueError for anything else."""
+    if told["kind"] != kind:
+        raise ValueError(f"its kind is {told['kind']!r}")
+    fields = {name: value for name, value in told.items() if name != "kind"}
+    return RunHead(**{**fields, "settings": RunSettings(**told["settings"])})
 
 
 def seed_of(seed: int, question: str, index: int) -> int:

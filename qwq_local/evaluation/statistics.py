@@ -27,7 +27,7 @@ class Share:
 class Summary:
     """What a run, or a group of its questions, came to.
 
-    `pass_at_1` is the chance that one answer is right, `consensus` the share of questions that the most frequent answer gets right (cons@k).
+    `pass_at_1` is the chance that one answer is right, `consensus` the share of questions whose most frequent answer is right (cons@k).
     Tokens are means of an answer's; `truncated`, `repeated`, `without_answer` and `failed` are shares of all answers.
     """
 
@@ -46,7 +46,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs, question by question: `difference` is the second's pass@1 less the first's on the questions of both, with its 95 % interval.
+    """Two runs, question by question: `difference` is the second's pass@1 less the first's on the questions of both, with its 95 %
+    interval.
 
     `p_value` is that of such a difference, or a greater one, where each question's two results might as well be exchanged.
     """
@@ -69,8 +70,8 @@ def wilson(share: float, n: float) -> Share:
 def clustered(means: Sequence[float]) -> Share:
     """The mean over questions of each one's share of right answers.
 
-    Answers to one question are alike, so that questions are what counts: Wilson's interval for as many independent answers as would have the
-    variance that the questions' means show (their design effect; Kish, Survey Sampling, 1965). With one answer each it is Wilson's own.
+    Answers to one question are alike, so that questions are what counts: Wilson's interval for as many independent answers as would have
+    the variance that the questions' means show (their design effect; Kish, Survey Sampling, 1965). With one answer each it is Wilson's own.
     """
     share, n = statistics.fmean(means), len(means)
     variance = statistics.pvariance(means) / n

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from qwq_local.grading.calls import grade_calls
 from qwq_local.grading.choice import grade_choice
@@ -24,23 +25,17 @@ from qwq_local.grading.wanted import (
     WantsText,
 )
 
+GRADERS: Final[Mapping[type[Wanted], Callable[[Any, Given], Grade]]] = {
+    WantsMaths: grade_maths,
+    WantsChoice: grade_choice,
+    WantsText: grade_text,
+    WantsPattern: grade_pattern,
+    WantsCode: grade_code,
+    WantsInstructions: grade_instructions,
+    WantsCalls: grade_calls,
+}
+
 
 def grade(wanted: Wanted, given: Given) -> Grade:
     """Whether an answer is right. Raises SettingsError where this machine lacks what grading such a question needs."""
-    match wanted:
-        case WantsMaths():
-            return grade_maths(wanted, given)
-        case WantsChoice():
-            return grade_choice(wanted, given)
-        case WantsText():
-            return grade_text(wanted, given)
-        case WantsPattern():
-            return grade_pattern(wanted, given)
-        case WantsCode():
-            return grade_code(wanted, given)
-        case WantsInstructions():
-            return grade_instructions(wanted, given)
-        case WantsCalls():
-            return grade_calls(wanted, given)
-        case _:
-            assert_never(wanted)
+    return GRADERS[type(wanted)](wanted, given)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True)
 class WantsMaths:
-    """A value in the last `\\boxed{}`, equal in value to `answer` (LaTeX or plain)."""
+    r"""A value in the last `\boxed{}`, equal in value to `answer` (LaTeX or plain)."""
 
     answer: str
 
@@ -112,7 +112,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Grade:
-    """`found` is what was taken for the answer, so that equal answers can be counted (nothing where none was found); `why` says what is wrong."""
+    """`found` is what was taken for the answer, alike for equal answers and empty where there was none; `why` says what is wrong."""
 
     is_right: bool
     found: str = ""

@@ -31,12 +31,13 @@ def head(n_questions: int, n_samples: int = 1, **changes: Any) -> RunHead:
 class FakeAnswerer:
     """Answers as it is told to, and counts what it is asked."""
 
-    says: Callable[[Question, int], str] = lambda asked, seed: "a"
+    says: Callable[[Question, int], str] = lambda *_: "a"
     asked: list[tuple[str, int]] = field(default_factory=list)
     is_closed: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, question: Question, seed: int, options: Mapping[str, Any]) -> Answered:
         """Without a thought."""
+        assert options == {}, "none are given"
         self.asked.append((question.name, seed))
         return Answered(Given(self.says(question, seed)), "stop", 1, 1, 0)
 

@@ -32,7 +32,7 @@ def test_a_model_answers_alike_here_and_behind_an_endpoint(demo: QwQ, endpoint: 
 
 
 def test_an_endpoint_that_is_not_there_is_named(endpoint: Server) -> None:
-    with pytest.raises(QwqError, match="127.0.0.1:9/v1 does not answer"):
+    with pytest.raises(QwqError, match=r"127\.0\.0\.1:9/v1 does not answer"):
         Endpoint("http://127.0.0.1:9/v1", None)
     with pytest.raises(QwqError, match="404"):
         Endpoint(endpoint.url + "/nowhere", None)
