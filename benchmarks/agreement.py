@@ -2,8 +2,9 @@
 
     python -m benchmarks.agreement [--answers tests/data/grading/answers.jsonl] [--json FILE]
 
-A line of the file holds an `id`, the `kind` of grading, what is `wanted` (the fields of the kind's class in qwq_local/grading/wanted.py), the
-`content` of a model's answer, the `verdict` that a person gave, and why it is `tricky`. Every disagreement is listed below the table.
+A line of the file holds an `id`, the `kind` of grading, what is `wanted` (the fields of the kind's class in qwq_local/grading/wanted.py),
+the `content` of a model's answer, the `verdict` that a person gave, and why it is `tricky`. Every disagreement is listed below the table.
+Four answers run into the limit of ten seconds, as they are there to do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A comparison that an answer could make endless is made in a process of its own, with limits on time and memory, kept for the next one.
 
-A power tower in a box keeps Python in one uninterruptible operation, and so does a pattern that backtracks; a thread could not be taken out
-of it, and a signal reaches the main thread only. At most `N_PROCESSES` run at a time, and they end with this one: their standard input does.
+A power tower in a box keeps Python in one uninterruptible operation, and so does a pattern that backtracks; a thread could not be taken
+out of it, and a signal reaches the main thread only. At most `N_PROCESSES` run at a time, and they end with this one: their standard input
+does.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class _Process:
                 _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except OSError as error:
-            raise QwqError(f"No process can be started to compare answers in: {error}.", hint="End other programs and try again.") from error
+            raise QwqError(f"No process to compare answers in can be started: {error}", hint="End other programs and try again.") from error
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None, "it was asked for"
         assert stdout is not None, "likewise"

@@ -10,20 +10,30 @@ from qwq_local.grading.boxes import last_boxed
 from qwq_local.grading.wanted import Given, Grade, WantsChoice
 
 _FIELD: Final = re.compile(
-    r"""["'“`]answer["'”`]\s{0,9}:\s{0,9}(?:"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|(\[[^\]\n]{0,99}\])|([^\s,}"'\[]+))""", re.IGNORECASE
+    r"""["'“`]answer["'”`]\s{0,9}:\s{0,9}(?:"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|(\[[^\]\n]{0,99}\])|([^\s,}"'\[]+))""",
+    re.IGNORECASE,
 )
 _ANSWER_IS: Final = re.compile(
-    r"""\b(?:answer|choice|option)\b[ \t*_]{0,9}(?:(?:is|would\s+be|should\s+be|must\s+be)\b[ \t*_]{0,9}:?|:|=)\s{0,9}(?:therefore|thus|clearly)?
-    [^\S\n]{0,9}(?P<letter>[^\n]{1,80})""",
+    r"""\b(?:answer|choice|option)\b[ \t*_]{0,9}(?:(?:is|(?:would|should|must)\s+be)\b[ \t*_]{0,9}:?|:|=)\s{0,9}(?:thus|clearly)?
+    [^\S\n]{0,9}(?=(?P<letter>[^\n]{1,80}))""",
     re.IGNORECASE | re.VERBOSE,
 )
-_IS_RIGHT: Final = re.compile(
-    r"(?P<letter>[(*_`]{0,4}\b[A-Za-z0-9]\b[)*_`.]{0,4})[ \t]{1,9}is[ \t]{1,9}(?:the[ \t]{1,9})?[*_]{0,3}(?:correct|right|best)\b", re.IGNORECASE
+_I_CHOOSE: Final = re.compile(
+    r"\bI(?:['\u2019](?:d|ll)|[ ]would|[ ]will)?[ ](?:go[ ]with|choose|pick|select)[ ](?=(?P<letter>[^\n]{1,80}))", re.IGNORECASE
 )
-_WRAPPING: Final = re.compile(r"\\{1,2}(?:boxed|fbox|text|textbf|textrm|textit|mathrm|mathbf|mathit|mathsf)\s{0,9}\{|\\[()\[\]]|[{}$*_`\"'“”‘’]")
+_IS_RIGHT: Final = re.compile(
+    r"(?P<letter>[(*_`]{0,4}\b[A-Za-z0-9]\b[)*_`.]{0,4})[ \t]{1,9}is[ \t]{1,9}(?:the[ \t]{1,9})?[*_]{0,3}(?:correct|right|best)\b",
+    re.IGNORECASE,
+)
+_WRAPPING: Final = re.compile(
+    r"\\{1,2}(?:boxed|fbox|text|textbf|textrm|textit|mathrm|mathbf|mathit|mathsf)\s{0,9}\{|\\[()\[\]]|[{}$*_`\"'“”\u2018\u2019]"
+)
 _LABEL: Final = re.compile(r"^(?:(?:the|choice|option|answer|letter)\b[\s:]*)+", re.IGNORECASE)
-_CHOSEN: Final = re.compile(r"^[(\[]?\s*([^\W_])\s*(?:[)\].:,;?!—–-]|\s|$)")
-_ANOTHER: Final = re.compile(r"^[)\].:\s]{0,4}(?:,|/|&|\band\b|\bor\b|\bund\b|;)\s*(?:option|choice)?\s*[(\[]?\s*([^\W_])(?=\s*(?:$|[)\].,:;!?/&]|(?:and|or)\b))", re.IGNORECASE)
+_CHOSEN: Final = re.compile(r"^[(\[]?\s*([^\W_])\s*(?:[)\].:,;?!\u2014\u2013-]|\s|$)")
+_ANOTHER: Final = re.compile(
+    r"^[)\].:\s]{0,4}(?:,|/|&|\band\b|\bor\b|;)\s*(?:option|choice)?\s*[(\[]?\s*([^\W_])(?=\s*(?:$|[)\].,:;!?/&]|(?:and|or)\b))",
+    re.IGNORECASE,
+)
 _ARTICLE: Final = re.compile(r"^[AaI]\s+(?!because\b|since\b|as\b|for\b|which\b|that\b|due\b|and\b|or\b|is\b)[^\W_]")
 
 
@@ -69,7 +79,9 @@ def _in_box(text: str) -> str | None:
 
 def _in_words(text: str) -> str | None:
     """The last statement of a choice that names a letter."""
-    found = sorted((match.end("letter"), match.group("letter")) for pattern in (_ANSWER_IS, _IS_RIGHT) for match in pattern.finditer(text))
+    found = sorted(
+        (match.start("letter"), match.group("letter")) for pattern in (_ANSWER_IS, _I_CHOOSE, _IS_RIGHT) for match in pattern.finditer(text)
+    )
     return next((value for _, value in reversed(found) if _chosen(value)), None)
 
 

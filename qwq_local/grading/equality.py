@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ _LATEX: Final = LatexExtractionConfig(
     # Units are gone by now; math-verify would take the letters of `2m` and `3d` for some.
     normalization_config=NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="last"),
 )
+_CAPITAL: Final = re.compile(r"\\(?:mathbb|mathcal|text|begin|end)\s*\{[^{}]*\}|\\[a-zA-Z]+|(?P<letter>[A-Z])")
+"""Variables in capital letters, which math-verify would take for those in small ones: R and r are two radii."""
 
 
 def compare(given: str, pairs: Sequence[tuple[str, str]]) -> Grade:
@@ -24,11 +27,20 @@ def compare(given: str, pairs: Sequence[tuple[str, str]]) -> Grade:
         if verify(_read(wanted), _read(each), allow_set_relation_comp=True, timeout_seconds=None):
             return Grade(True)
     read = _read(given)
-    return Grade(False, str(_normal(read[0])) if read else "")
+    return Grade(False, re.sub(r"(\w)_\{cap\}", lambda match: match[1].upper(), str(_normal(read[0]))) if read else "")
 
 
 def _read(latex: str) -> list[Any]:
-    return parse(rf"\boxed{{{latex}}}", [_LATEX], fallback_mode="no_fallback", parsing_timeout=None)  # type: ignore[arg-type]
+    latex = _CAPITAL.sub(lambda match: f"{match['letter'].lower()}_{{cap}}" if match["letter"] else match[0], latex)
+    read = parse(rf"\boxed{{{latex}}}", [_LATEX], fallback_mode="no_fallback", parsing_timeout=None)
+    return [_with_imaginary_unit(value) for value in read]
+
+
+def _with_imaginary_unit(value: Any) -> Any:  # noqa: ANN401 - sympy has no types
+    """With `i` for what it is, where it counts nothing: math-verify leaves it a variable."""
+    if not isinstance(value, sympy.Basic | sympy.MatrixBase) or value.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Rel):
+        return value
+    return value.xreplace({symbol: sympy.I for symbol in value.atoms(sympy.Symbol) if symbol.name == "i"})
 
 
 def _normal(value: Any) -> Any:  # noqa: ANN401 - sympy has no types

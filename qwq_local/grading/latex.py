@@ -13,11 +13,29 @@ from typing import Final
 from qwq_local.grading.units import UNIT_WORDS, unit_of
 
 _UNICODE: Final = {
-    **dict.fromkeys("−–", "-"),
+    **dict.fromkeys("\u2212\u2013", "-"),
     **dict.fromkeys("\u00a0\u2009\u202f", " "),
-    **{"×": r"\times ", "·": r"\cdot ", "÷": "/", "±": r"\pm ", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap "},
-    **{"≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ ", "≈": r"\approx "},
-    **{"½": r"\frac{1}{2}", "²": "^{2}", "³": "^{3}", "€": r"\text{ euros}", "£": r"\text{ pounds}", "’": "'"},
+    "\u00d7": r"\times ",
+    "·": r"\cdot ",
+    "÷": "/",
+    "±": r"\pm ",
+    "π": r"\pi ",
+    "∞": r"\infty ",
+    "\u222a": r"\cup ",
+    "∩": r"\cap ",
+    "≤": r"\le ",
+    "≥": r"\ge ",
+    "≠": r"\ne ",
+    "∈": r"\in ",
+    "∅": r"\emptyset ",
+    "°": r"^\circ ",
+    "≈": r"\approx ",
+    "½": r"\frac{1}{2}",
+    "²": "^{2}",
+    "³": "^{3}",
+    "€": r"\text{ euros}",
+    "£": r"\text{ pounds}",
+    "\u2019": "'",
 }
 _TRANSLATION: Final = str.maketrans(_UNICODE)
 
@@ -27,12 +45,14 @@ _CLEANED: Final = [
         (r"\*\*(.*?)\*\*$", r"\1"),
         (r"\\(?:displaystyle|textstyle|limits|left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\.?", ""),
         (r"\\l?dots(?![a-zA-Z])", "..."),
-        (r"\\[()\[\]](?=.)|\\[)\]]$", ""),
+        (r"(?<!\\)\\[()\[\]]", ""),
         (r"(?<=\d)(?:\\[,!;: ]|\{,\}|~|\\thinspace|,\\!)(?=\d{3}(?!\d))", ""),
         (r"\{,\}", ","),
-        (r"\\!", ""),
-        (r"\\[,;: ]|~|\\q?quad(?![a-zA-Z])|\\thinspace", " "),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])|\\thinspace", " "),
         (r"\\[dtc]frac", r"\\frac"),
+        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\s*\\[pb]?mod\s*\{?\s*\d+\s*\}?$", ""),
         (r"\\(?:mathbf|boldsymbol|bm|mathit|textbf|textit|boxed|fbox|underline|displaystyle)\s*(?=\{)", ""),
         (r"\\(?:mathrm|textrm|textnormal|textsf|texttt|mbox|hbox|operatorname|rm)\s*(?=\{)", r"\\text"),
         (r"\\text\s*\{\s*(and|or|,|;)\s*\}", r" \1 "),
@@ -46,16 +66,21 @@ _CLEANED: Final = [
         (r"\\?(?<![a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"(?<![\d.a-zA-Z}^_])(\d+)\s*\\frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"(\1+\\frac{\2}{\3})"),
         (r"(?<![\d.,a-zA-Z}^_/])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])", r"(\1+\\frac{\2}{\3})"),
-        (r"^(\d+)\s*:\s*([1-9]\d*)$", r"\\frac{\1}{\2}"),
         (r"\s+", " "),
     )
 ]
 """In this order."""
-_LABEL: Final = re.compile(r"^(?:\\text\s*\{)?\s*(?:the\s+)?(?:final\s+)?(?:answer|solution)(?:\s+is)?\s*[:=]?\s*\}?\s*[:=]?\s*", re.IGNORECASE)
+_LABEL: Final = re.compile(
+    r"^(?:\\text\s*\{)?\s*(?:the\s+)?(?:final\s+)?(?:answer|solution)(?:\s+is)?\s*[:=]?\s*\}?\s*[:=]?\s*", re.IGNORECASE
+)
 _NAME: Final = re.compile(r"(?:^|(?<=,)\s*)((?:\\?[a-zA-Z]+)(?:_\{?\w+\}?)?(?:\([a-z]\))?)\s*(?:=|\\approx|\\in(?![a-zA-Z]))\s*")
 _MONEY: Final = re.compile(r"^(-?)\s*(?:\\?\$|USD)\s*([\d.,{}\\!]*\d)\.?$")
 _PERCENT: Final = re.compile(r"\s*(?:\\?%|\\text\s*\{\s*\\?%\s*\}|(?:\\text\s*\{)?\s*per\s?cent(?:age)?\s*\}?)$")
-_DEGREES: Final = re.compile(r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*(?:\\text\s*\{\s*)?[CF]?\s*\}?|\s*\\degree(?![a-zA-Z])")
+_DEGREES: Final = re.compile(
+    r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})(?:\s*\\text\s*\{\s*[CF]\s*\}|\s*[CF](?![a-zA-Z]))?|\s*\\degree(?![a-zA-Z])"
+)
+_REPEATING: Final = re.compile(r"(?<![\w.])(\d{1,50})\.(\d{0,50})\\overline\s*\{(\d{1,50})\}")
+_RATIO: Final = re.compile(r"^(\d+)\s*:\s*([1-9]\d*)$")
 _TEXT_UNIT: Final = re.compile(r"(?<=.)\s*\\text\s*\{([^{}]*)\}\s*(?:\^\s*(\{\s*-?\d\s*\}|\d))?$")
 _PLAIN_UNIT: Final = re.compile(rf"(?<=[\d)}}])\s*({UNIT_WORDS})\s*(?:\^\s*(\{{\s*\d\s*\}}|\d))?$")
 _BASE: Final = re.compile(r"^(-?(?:\d[\dA-F.]*|[\dA-F]{2,}))_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w+)\s*\}?\s*\}|(\d))$")
@@ -90,7 +115,7 @@ def read_latex(text: str) -> Said:
     text, name = _without_name(text)
     if _THOUSANDS.match(text):
         text = text.replace(",", "")
-    return Said(text, name, unit)
+    return Said(_RATIO.sub(r"\\frac{\1}{\2}", text), name, unit)
 
 
 def bare(value: str) -> str:
@@ -107,7 +132,14 @@ def _clean(text: str) -> str:
     text = _LABEL.sub("", text, count=1)
     for pattern, replacement in _CLEANED:
         text = pattern.sub(replacement, text)
+    text = _REPEATING.sub(_fraction, text)
     return text.strip().rstrip(".,;").strip()
+
+
+def _fraction(match: re.Match[str]) -> str:
+    """A repeating decimal: 0.1(6) is (16 - 1)/90."""
+    once, period = match[1] + match[2], match[3]
+    return rf"\frac{{{int(once + period) - int(once)}}}{{{'9' * len(period)}{'0' * len(match[2])}}}"
 
 
 def _words(text: str) -> str:

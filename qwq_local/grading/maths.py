@@ -40,7 +40,7 @@ def grade_maths(wanted: WantsMaths, given: Given) -> Grade:
     if differs := _other_unit(right, said):
         return Grade(False, f"{found} {said.unit}", differs)
     graded = Grade(_alike(right, said), found, f"{_short(found)} is not {_short(due)}")
-    if not graded.is_right and not (right.is_words or said.is_words or _are_integers(right, said)):
+    if not (graded.is_right or said.is_words or _are_integers(right, said)):
         compared = compare_apart("maths", said.value, pairs=_pairs(right, said))
         graded = Grade(compared.is_right, compared.found or found, compared.why or graded.why)
     return Grade(True, due) if graded.is_right else graded
@@ -49,7 +49,9 @@ def grade_maths(wanted: WantsMaths, given: Given) -> Grade:
 def _alike(right: Said, said: Said) -> bool:
     if right.is_words or said.is_words:
         return right.value.casefold() == said.value.casefold()
-    return bare(right.value) == bare(said.value) and _may_share_a_name(right, said)
+    if not _may_share_a_name(right, said):
+        return False
+    return bare(right.value) == bare(said.value) or (_are_integers(right, said) and int(right.value) == int(said.value))
 
 
 def _may_share_a_name(right: Said, said: Said) -> bool:
@@ -69,6 +71,8 @@ def _are_integers(right: Said, said: Said) -> bool:
 
 def _pairs(right: Said, said: Said) -> list[tuple[str, str]]:
     """What may be equal for the answer to be right, each as the wanted value and the given one."""
+    if right.is_words:
+        return []
     pairs = [(right.value, said.value)] if _may_share_a_name(right, said) else []
     if right.name or said.name:
         pairs.append((right.named, said.named))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from click.testing import CliRunner
 
-from benchmarks.agreement import ANSWERS, agreement_table, disagreement_table, main, read_answers
-from qwq_local.grading import Grade
+from benchmarks.agreement import read_answers
 
-KNOWN_DISAGREEMENTS: set[str] = set()
+KNOWN_DISAGREEMENTS = {
+    "maths-099",  # 50 mm are 5 cm, but units are not converted
+    "maths-259",  # nor are hours to minutes
+    "maths-264",  # the dots of 0.999... are not read
+}
 
-ENDLESS = {"maths-254", "maths-255", "maths-256", "pattern-021"}
+ENDLESS = {"maths-241", "maths-242", "maths-243", "pattern-021"}
 """Those that run into a limit of time, which `test_apart.py` makes shorter."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +27,11 @@ def test_a_comparison_without_end_is_cut_off_and_the_next_one_is_made_as_ever() 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tower", ["9^{9^{9^9}}", "10^{10^{10}}", "(10^{9})!", r"\binom{10^{9}}{5\cdot 10^{8}}", "{" * 20_000 + "}" * 20_000])
-def test_what_no_machine_can_work_out_is_wrong_and_says_so(tower: str) -> None:
-    grade = compare_apart("maths", tower, seconds=3.0, pairs=[("5", tower)])
-    assert not grade.is_right
+@pytest.mark.parametrize(
+    "tower", ["9^{9^{9^9}}", r"(10^{9})!\cdot\frac{1}{3}", "{" * 20_000 + "}" * 20_000], ids=["power", "factorial", "braces"]
+)
+def test_what_no_machine_can_work_out_is_wrong(tower: str) -> None:
+    assert not compare_apart("maths", tower, seconds=0.5, pairs=[("5", tower)]).is_right
     assert compare_apart("maths", "1/2", pairs=[("0.5", "1/2")]).is_right
 
 
@@ -38,7 +40,9 @@ def test_answers_are_compared_in_threads_that_no_signal_reaches() -> None:
     def compare(number: int) -> tuple[bool, bool]:
         assert threading.current_thread() is not threading.main_thread()
         return (
-            compare_apart("maths", rf"\frac{{{number}}}{{7}}", pairs=[(rf"\frac{{{2 * number}}}{{14}}", rf"\frac{{{number}}}{{7}}")]).is_right,
+            compare_apart(
+                "maths", rf"\frac{{{number}}}{{7}}", pairs=[(rf"\frac{{{2 * number}}}{{14}}", rf"\frac{{{number}}}{{7}}")]
+            ).is_right,
             compare_apart("pattern", f"it is {number}", pattern=rf"\b{number}$").is_right,
         )
 
@@ -57,11 +61,11 @@ def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
     assert compare_apart("pattern", "abc", pattern="b").is_right
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere address space is not limited")
-def test_a_comparison_that_wants_all_memory_gets_none() -> None:
-    grade = compare_apart("pattern", "a" * 100, pattern="a" * 10 + "{4000}" * 1)
-    assert not grade.is_right
+def test_a_comparison_gets_no_more_memory_than_its_limit() -> None:
+    code = "from qwq_local.grading.child import _limit_memory, LIMIT_BYTES; _limit_memory(); bytearray(1 << 20); bytearray(LIMIT_BYTES)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MemoryError" in done.stderr
 
 
 def test_a_process_that_cannot_start_is_said_with_what_shows_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,12 @@ def test_a_choice_that_is_not_right_says_why(content: str, found: str, why: str)
     assert grade_choice(WantsChoice("C"), Given(content)) == Grade(False, found, why)
 
 
-@given(st.text(alphabet=' ABCDabcd(){}[]":,.*\\\nanswer is', max_size=60), st.sampled_from(WAYS), st.sampled_from("ABCD"), st.sampled_from("ABCD"))
+@given(
+    st.text(alphabet=' ABCDabcd(){}[]":,.*\\\nanswer is', max_size=60),
+    st.sampled_from(WAYS),
+    st.sampled_from("ABCD"),
+    st.sampled_from("ABCD"),
+)
 def test_the_letter_is_found_behind_any_text_in_each_way(before: str, way: str, letter: str, wanted: str) -> None:
     before = before.replace('"answer"', "").replace("boxed", "") if way != WAYS[0] else before
     graded = grade_choice(WantsChoice(wanted), Given(f"{before}\n\n{way.format(letter)}"))
@@ -37,6 +42,8 @@ def test_the_letter_is_found_behind_any_text_in_each_way(before: str, way: str, 
         assert not graded.found or graded.found in "ABCD"
 
 
-@pytest.mark.parametrize("piece", ['"answer": "', "answer is ", "The answer is A or ", " ", "(A) is correct", "*", '"answer": [', "\\boxed{"])
+@pytest.mark.parametrize(
+    "piece", ['"answer": "', "answer is ", "The answer is A or ", " ", "(A) is correct", "*", '"answer": [', "\\boxed{"]
+)
 def test_a_long_answer_is_no_trouble(piece: str) -> None:
     grade_choice(WantsChoice("C"), Given(piece * (200_000 // len(piece))))

@@ -50,7 +50,22 @@ def test_equal_answers_count_as_one_right_or_wrong(alike: list[str], wanted: str
 
 @pytest.mark.slow
 def test_different_answers_count_as_different_ones() -> None:
-    answers = ["5", "-5", r"\frac{1}{3}", "0.3", "x", "X", "(1,2)", "(2,1)", r"\sqrt{2}", "1.414", "[0,1]", "[0,1)", r"\text{even}", r"\text{odd}"]
+    answers = [
+        "5",
+        "-5",
+        r"\frac{1}{3}",
+        "0.3",
+        "x",
+        "X",
+        "(1,2)",
+        "(2,1)",
+        r"\sqrt{2}",
+        "1.414",
+        "[0,1]",
+        "[0,1)",
+        r"\text{even}",
+        r"\text{odd}",
+    ]
     assert len({grade("7", each).found for each in answers}) == len(answers)
 
 

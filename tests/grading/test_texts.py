@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwq_local.grading import Given, Grade, WantsText
@@ -16,6 +16,7 @@ def test_what_was_found_is_what_counts_as_one() -> None:
     assert grade_text(wanted, Given(" \n")) == Grade(False, "", "there is no answer")
 
 
+@settings(max_examples=30)
 @given(st.text(min_size=1).filter(str.strip))
 def test_a_text_is_itself(text: str) -> None:
     assert grade_text(WantsText((text,), is_exact=True), Given(f" {text}\n")).is_right
