@@ -42,8 +42,8 @@ def grade_calls(wanted: WantsCalls, given: Given) -> Grade:
     are; true is no number. Lists are equal in order. An object has the keys of a possible one, with possible values. An argument, or a key,
     may be left out where `""` is among its possible values.
 
-    `found` is the calls with their keys sorted, one in a line, in the order of the alphabet unless `is_ordered`: nothing where arguments are
-    no JSON object.
+    `found` is the calls with their keys sorted, one in a line, in the order of the alphabet unless `is_ordered`; nothing where some
+    arguments are no JSON object.
     """
     calls = [_read(name, arguments) for name, arguments in given.calls]
     faults = [call.fault for call in calls if call.fault]
@@ -121,11 +121,11 @@ def _is_name(given: str, wanted: str) -> bool:
     return given in {wanted, wanted.replace(".", "_")}
 
 
-def _is_among(given: Any, possible: Sequence[Any]) -> bool:
+def _is_among(given: object, possible: Sequence[Any]) -> bool:
     return any(_is_value(given, value) for value in possible)
 
 
-def _is_value(given: Any, possible: Any) -> bool:
+def _is_value(given: object, possible: object) -> bool:
     match possible:
         case Mapping():
             return isinstance(given, dict) and _is_object(given, possible)
@@ -149,7 +149,7 @@ def _plain(text: str) -> str:
     return _NO_MATTER.sub("", text).lower().replace("'", '"')
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """As JSON that can be written down: an escape may stand for half a surrogate pair, which UTF-8 cannot say."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=dict)
     return text.encode("utf-8", "backslashreplace").decode()

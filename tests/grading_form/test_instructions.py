@@ -72,7 +72,7 @@ def test_each_of_the_25_kinds_was_judged_right_and_wrong_and_tricky() -> None:
         for instruction in case.instructions.instructions:
             seen[instruction.name] |= {"right" if case.is_right else "wrong", *(["tricky"] if case.tricky else [])}
     assert len(KINDS) == 25
-    assert seen == dict.fromkeys(KINDS, {"right", "wrong", "tricky"})
+    assert seen == {name: {"right", "wrong", "tricky"} for name in KINDS}
     assert len(CASES) >= 80
 
 

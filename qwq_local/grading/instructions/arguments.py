@@ -29,11 +29,11 @@ def quoted(texts: Iterable[str]) -> str:
     return ", ".join(f"“{text}”" for text in texts)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 

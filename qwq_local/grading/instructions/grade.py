@@ -51,7 +51,7 @@ def check_instruction(instruction: Instruction) -> None:
         check_detector()
 
 
-def _check_argument(name: str, value: Any, argument: Argument) -> None:
+def _check_argument(name: str, value: object, argument: Argument) -> None:
     if value is None and not argument.is_optional:
         raise SettingsError(f"{name} is missing.", hint=f"Give {argument.wanted}.")
     if value is not None and not argument.is_fit(value):
@@ -63,10 +63,8 @@ def _arguments(instruction: Instruction) -> Mapping[str, Any]:
 
 
 def _graded(wanted: WantsInstructions, given: Given, versions: Sequence[str]) -> Grade:
-    complaints = []
-    for instruction in wanted.instructions:
-        if complaint := _complaint(instruction, given, versions):
-            complaints.append(f"{instruction.name}: {complaint}")
+    judged = [(instruction.name, _complaint(instruction, given, versions)) for instruction in wanted.instructions]
+    complaints = [f"{name}: {complaint}" for name, complaint in judged if complaint]
     return Grade(not complaints, given.content.strip(), "; ".join(complaints))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from qwq_local.grading.instructions.language import language_of
 
 _DIVIDER: Final = "******"
-_COMMAS: Final = ",，、،"
+_COMMAS: Final = ",，、،"  # noqa: RUF001 - those of Chinese and Arabic
 _SHOWN: Final = 40
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from qwq_local.grading.instructions.arguments import compared, quoted
 
-_WORD: Final = re.compile(r"\w+(?:[-'’.&]\w+)*")
+_WORD: Final = re.compile(r"\w+(?:[-'’.&]\w+)*")  # noqa: RUF001 - a printed apostrophe
 
 
 def existence(text: str, *, keywords: Sequence[str]) -> str:
