@@ -28,7 +28,7 @@ def grade_instructions_loosely(wanted: WantsInstructions, given: Given) -> Grade
     paper). Each instruction may be followed in another of the eight.
     """
     lines = given.content.split("\n")
-    versions = [given.content, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
+    versions = [given.content, *("\n".join(part) for part in (lines[1:], lines[:-1], lines[1:-1]))]
     return _graded(wanted, given, [*versions, *(version.replace("*", "") for version in versions)])
 
 
