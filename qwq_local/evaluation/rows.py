@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from qwq_local.errors import SettingsError
 from qwq_local.evaluation.formats.fields import Fields, LineError, check_unicode, kind, parse_json, refuse_constant
@@ -53,7 +53,7 @@ def read_rows(path: Path) -> Rows:
         raise SettingsError(f"{path} cannot be read: {reason}.", hint="Give a file of tasks: JSON lines, JSON or CSV.") from error
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> io.BufferedIOBase:
     with path.open("rb") as file:
         start = file.read(4)
     if start == _PARQUET:
@@ -62,7 +62,7 @@ def _opened(path: Path) -> IO[bytes]:
     return gzip.open(path) if start[:2] == _GZIP else path.open("rb")
 
 
-def _rows(stream: IO[bytes], path: Path) -> Rows:
+def _rows(stream: io.BufferedIOBase, path: Path) -> Rows:
     if ".csv" in [suffix.lower() for suffix in path.suffixes[-2:]]:
         return _of_csv(stream, path)
     start = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -70,7 +70,7 @@ def _rows(stream: IO[bytes], path: Path) -> Rows:
     return _of_array(stream, path) if start == b"[" else _of_lines(stream)
 
 
-def _of_lines(stream: IO[bytes]) -> Rows:
+def _of_lines(stream: io.BufferedIOBase) -> Rows:
     number = 0
     for line, content in enumerate(_lines(stream), 1):
         if content is None:
@@ -81,7 +81,7 @@ def _of_lines(stream: IO[bytes]) -> Rows:
             yield _row(line, number, content)
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
+def _lines(stream: io.BufferedIOBase) -> Iterator[bytes | None]:
     """Each line, without the mark that some editors put before the first; None for one that is too long."""
     content = stream.readline(LONGEST_LINE_BYTES + 1).removeprefix(b"\xef\xbb\xbf")
     while content:
@@ -109,7 +109,7 @@ def _object(value: object) -> Fields:
     return value
 
 
-def _of_array(stream: IO[bytes], path: Path) -> Rows:
+def _of_array(stream: io.BufferedIOBase, path: Path) -> Rows:
     """Each object of an array, with the line that it begins at."""
     text = _text(stream, path)
     decoder = json.JSONDecoder(parse_constant=refuse_constant)
@@ -160,7 +160,7 @@ def _element(line: int, number: int, value: object, text: str) -> Row | Malforme
         return Malformed(line, str(error))
 
 
-def _of_csv(stream: IO[bytes], path: Path) -> Rows:
+def _of_csv(stream: io.BufferedIOBase, path: Path) -> Rows:
     """Each row under its headings, with the line that it begins at; a cell that is empty is no field."""
     reader = csv.reader(io.StringIO(_text(stream, path), newline=""), strict=True)
     try:
@@ -182,7 +182,7 @@ def _of_cells(line: int, number: int, headings: list[str], cells: list[str]) -> 
     return Row(line, number, fields)
 
 
-def _text(stream: IO[bytes], path: Path) -> str:
+def _text(stream: io.BufferedIOBase, path: Path) -> str:
     content = stream.read()
     try:
         return content.decode("utf-8-sig")

@@ -59,7 +59,7 @@ def answers_beside(source: Source, endpoint: str | None = None) -> Source | None
 
 def _of_hub(told: str, endpoint: str | None) -> Source:
     parts = _HUB_PATH.fullmatch(told.removeprefix(HUB))
-    if parts is None:
+    if parts is None or ".." in parts[2].split("/"):
         raise SettingsError(f"{told!r} names no file of a data set.", hint=f"Give it as {HUB}OWNER/DATASET/PATH, such as {_EXAMPLE}.")
     dataset, place = parts[1], parts[2]
     path = _fetch(dataset, place, endpoint)

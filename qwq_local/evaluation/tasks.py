@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from qwq_local.errors import SettingsError
 from qwq_local.evaluation.formats import FORMATS, Format, LineError, find_format, format_of
-from qwq_local.evaluation.formats.fields import has
+from qwq_local.evaluation.formats.fields import LONGEST_NAME, has
 from qwq_local.evaluation.question import Question
 from qwq_local.evaluation.rows import Malformed, Row, read_rows
 from qwq_local.evaluation.sources import Source, answers_beside, find_source
@@ -152,3 +152,13 @@ def _told_by_keys(head: list[Row | Malformed], source: str) -> Format:
     listed = "".join(f"\n  {name}: {about}" for name, about in FORMATS.items())
     keys = ", ".join(list(rows[0].fields)[:_HEAD]) or "none"
     raise SettingsError(f"{source} has tasks of no known format: the keys are {keys}.", hint=f"Name the format, or use one of these:{listed}")
+
+
+_NAMED_BY: Final = ("id", "ID", "task_id", "question_id", "key", "unique_id", "Record ID")
+
+
+def _identity(row: Row) -> str:
+    """What a line calls itself, for a message."""
+    names = (row.fields.get(key) for key in _NAMED_BY)
+    name = next((str(name) for name in names if isinstance(name, str | int) and name != ""), "")
+    return f"{name}: " if name.isprintable() and 0 < len(name) <= LONGEST_NAME else ""

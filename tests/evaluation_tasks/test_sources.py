@@ -128,7 +128,7 @@ def test_what_the_hub_lacks_is_told(hub: DataHub, told: str, message: str) -> No
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("told", ["hub:", "hub:someone", "hub:someone/own", "hub:someone/own/"])
+@pytest.mark.parametrize("told", ["hub:", "hub:someone", "hub:someone/own", "hub:someone/own/", "hub:someone/own/../x.jsonl"])
 def test_half_a_name_of_the_hub_is_refused_without_asking(hub: DataHub, told: str) -> None:
     with pytest.raises(SettingsError, match="names no file") as caught:
         read_tasks(told)

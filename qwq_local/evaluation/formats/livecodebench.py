@@ -62,16 +62,23 @@ def read_livecodebench(fields: Fields) -> Question:
 
 
 def _wanted(tests: list[dict[str, Any]], function: str) -> WantsCode:
-    kinds = {"functional" if function else "stdin"} if not any("testtype" in test for test in tests) else {test.get("testtype") for test in tests}
-    if kinds == {"stdin"}:
+    kind_of_tests = _kind(tests, function)
+    if kind_of_tests == "stdin":
         cases = tuple(StdinTest(_part(test, "input"), _part(test, "output")) for test in tests)
         return WantsCode(stdin_tests=cases, prelude=PRELUDE, seconds=SECONDS)
-    if kinds != {"functional"}:
-        raise LineError(f"its tests must all be 'stdin' or all 'functional', not {', '.join(sorted(map(repr, kinds)))}")
     if not function:
         raise LineError("its tests call a function, and 'metadata' has no func_name")
     calls = tuple(CallTest(_arguments(_part(test, "input")), parse_json(_part(test, "output"))) for test in tests)
     return WantsCode(function=function, call_tests=calls, prelude=PRELUDE, seconds=SECONDS)
+
+
+def _kind(tests: list[dict[str, Any]], function: str) -> str:
+    told = [test.get("testtype") for test in tests]
+    if told[0] is None and not any(told):
+        return "functional" if function else "stdin"
+    if told[0] not in ("stdin", "functional") or any(each != told[0] for each in told):
+        raise LineError("its tests must all have the testtype 'stdin', or all 'functional'")
+    return str(told[0])
 
 
 def _part(test: dict[str, Any], key: str) -> str:
