@@ -20,7 +20,7 @@ LONGEST_LINE_BYTES = 2**27
 
 _GZIP: Final = b"\x1f\x8b"
 _PARQUET: Final = b"PAR1"
-_TO_JSON_LINES: Final = 'python -c "import pandas; pandas.read_parquet({name!r}).to_json({new!r}, orient=\'records\', lines=True)"'
+_TO_JSON_LINES: Final = "python -c \"import pandas; pandas.read_parquet({name!r}).to_json({new!r}, orient='records', lines=True)\""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def _opened(path: Path) -> io.BufferedIOBase:
         start = file.read(4)
     if start == _PARQUET:
         new = path.with_suffix(".jsonl").name
-        raise SettingsError(f"{path} is Parquet, which is not read.", hint=f"Convert it first: {_TO_JSON_LINES.format(name=path.name, new=new)}")
+        how = _TO_JSON_LINES.format(name=path.name, new=new)
+        raise SettingsError(f"{path} is Parquet, which is not read.", hint=f"Convert it first: {how}")
     return gzip.open(path) if start[:2] == _GZIP else path.open("rb")
 
 

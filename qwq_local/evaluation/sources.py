@@ -41,7 +41,8 @@ def find_source(told: str, endpoint: str | None = None) -> Source:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SettingsError(
-            f"{told} {what}.", hint=f"Give a file of tasks, {BUNDLED!r} for those that come along, or {HUB}OWNER/DATASET/PATH for one of the hub."
+            f"{told} {what}.",
+            hint=f"Give a file of tasks, {BUNDLED!r} for those that come along, or {HUB}OWNER/DATASET/PATH for one of the hub.",
         )
     return Source(_stem(path.name), path)
 
@@ -64,7 +65,8 @@ def _of_hub(told: str, endpoint: str | None) -> Source:
     dataset, place = parts[1], parts[2]
     path = _fetch(dataset, place, endpoint)
     if path is None:
-        raise HubError(f"The data set {dataset} has no file {place}.", hint=f"Its files are listed on huggingface.co/datasets/{dataset}/tree/main.")
+        page = f"huggingface.co/datasets/{dataset}/tree/main"
+        raise HubError(f"The data set {dataset} has no file {place}.", hint=f"Its files are listed on {page}.")
     return Source(f"{dataset.partition('/')[2]}-{_stem(PurePosixPath(place).name)}", path, dataset, place)
 
 

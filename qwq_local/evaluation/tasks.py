@@ -20,6 +20,7 @@ __all__ = ["FORMATS", "Malformed", "TaskSet", "read_tasks"]
 
 _HEAD: Final = 20
 """Rows that are looked at to tell the format."""
+_LONGEST_REASON: Final = 500
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class TaskSet:
 def read_tasks(source: str, *, format_name: str | None = None, answers: str | None = None, strict: bool = False) -> TaskSet:
     """The questions of `nano`, of a file, or of `hub:OWNER/DATASET/PATH`.
 
-    The format is told by the keys of the first lines, unless it is named. `answers` is the file of answers of a format that has one, where
-    it is not found beside the tasks. Raises SettingsError where there are no questions, and where a line is malformed if `strict`; HubError.
+    The format is told by the keys of the first lines, unless it is named. `answers` is the file of answers of a format that has one, if
+    it is not beside the tasks. Raises SettingsError where there are no questions, and where a line is malformed if `strict`; HubError.
     """
     forced = _named(format_name) if format_name is not None else None
     found = find_source(source)
@@ -100,8 +101,10 @@ class _Gathered:
         return unused
 
     def _refuse(self, line: Malformed) -> None:
+        line = Malformed(line.line, line.reason[:_LONGEST_REASON])
         if self.strict:
-            raise SettingsError(f"{self.source}, line {line.line}: {line.reason}.", hint="Mend the line, or allow malformed lines to be skipped.")
+            place = f"{self.source}, line {line.line}"
+            raise SettingsError(f"{place}: {line.reason}.", hint="Mend the line, or let malformed lines be passed over.")
         self.malformed.append(line)
 
     def take_answers(self, tasks: Source, told: str | None) -> None:
@@ -148,10 +151,10 @@ def _told_by_keys(head: list[Row | Malformed], source: str) -> Format:
             return shape
     if not rows:
         why = f"line {head[0].line}: {head[0].reason}" if head and isinstance(head[0], Malformed) else "it is empty"
-        raise SettingsError(f"{source} has no tasks: {why}.", hint="Give a file of JSON lines, JSON or CSV, an object or a row for each task.")
+        raise SettingsError(f"{source} has no tasks: {why}.", hint="Give JSON lines, a JSON array or CSV, a row for each task.")
     listed = "".join(f"\n  {name}: {about}" for name, about in FORMATS.items())
     keys = ", ".join(list(rows[0].fields)[:_HEAD]) or "none"
-    raise SettingsError(f"{source} has tasks of no known format: the keys are {keys}.", hint=f"Name the format, or use one of these:{listed}")
+    raise SettingsError(f"{source} has tasks of no known format: the keys are {keys}.", hint=f"Use one of these:{listed}")
 
 
 _NAMED_BY: Final = ("id", "ID", "task_id", "question_id", "key", "unique_id", "Record ID")

@@ -19,7 +19,7 @@ from qwq_local.evaluation.question import Question
 from qwq_local.evaluation.tasks import FORMATS, Malformed, TaskSet, canonical, read_tasks
 from qwq_local.grading import WantsMaths
 
-LINES = [{"id": "a", "prompt": "1 + 1?", "maths": "2"}, {"id": "b", "prompt": "é?\n\"x\"", "text": "ü"}]
+LINES = [{"id": "a", "prompt": "1 + 1?", "maths": "2"}, {"id": "b", "prompt": 'é?\n"x"', "text": "ü"}]
 
 
 def jsonl(path: Path) -> bytes:
@@ -38,7 +38,13 @@ def csv(path: Path) -> bytes:
     return 'id,prompt,maths,text\na,1 + 1?,2,\nb,"é?\n""x""",,ü\n'.encode()
 
 
-KINDS: list[tuple[str, Callable[[Path], bytes]]] = [("t.jsonl", jsonl), ("t.json", array), ("t.json", jsonl), ("t.txt", marked), ("t.csv", csv)]
+KINDS: list[tuple[str, Callable[[Path], bytes]]] = [
+    ("t.jsonl", jsonl),
+    ("t.json", array),
+    ("t.json", jsonl),
+    ("t.txt", marked),
+    ("t.csv", csv),
+]
 
 
 @pytest.mark.parametrize(("name", "make"), KINDS)
@@ -50,7 +56,7 @@ def test_the_same_tasks_are_read_from_every_kind_of_file(tmp_path: Path, name: s
     tasks = read_tasks(str(path))
     assert not tasks.malformed
     assert [question.name for question in tasks.questions] == ["a", "b"]
-    assert tasks.questions[1].messages == ({"role": "user", "content": "é?\n\"x\""},)
+    assert tasks.questions[1].messages == ({"role": "user", "content": 'é?\n"x"'},)
     reference = tmp_path / "reference.jsonl"
     reference.write_bytes(jsonl(reference))
     assert tasks.digest == read_tasks(str(reference)).digest
@@ -175,10 +181,18 @@ def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "'nano'" in caught.value.hint
 
 
+def test_what_is_said_of_a_line_stays_short(tmp_path: Path) -> None:
+    tasks = read(tmp_path / "t.jsonl", GOOD + json.dumps({"prompt": "x", "maths": 1, "k" * 10_000: 1}))
+    assert len(tasks.malformed[0].reason) <= 500
+
+
 def test_the_digest_is_of_the_questions_and_their_order_and_of_nothing_else(tmp_path: Path) -> None:
     first, second = GOOD, GOOD.replace("1 + 1", "2 + 2").replace('"a"', '"b"')
     digest = read(tmp_path / "t.jsonl", first + second).digest
-    assert read(tmp_path / "other.jsonl", '{"maths": "2", "prompt": "1 + 1?", "comment": "!", "id": "a"}\n\n' + second + "{\n").digest == digest
+    assert (
+        read(tmp_path / "other.jsonl", '{"maths": "2", "prompt": "1 + 1?", "comment": "!", "id": "a"}\n\n' + second + "{\n").digest
+        == digest
+    )
     for changed in (second + first, first, first + second.replace('"2"', '"4"'), first + second.replace('"maths"', '"text"')):
         assert read(tmp_path / "t.jsonl", changed).digest != digest
 
@@ -214,7 +228,6 @@ def test_any_line_makes_a_question_or_an_error_that_says_why(line: dict[str, Any
             question = shape.read(line)
         except LineError as error:
             assert str(error)
-            assert len(str(error)) < 1000
         else:
             assert question.messages[-1]["role"] in {"user", "tool"}
             assert question.name.isprintable()

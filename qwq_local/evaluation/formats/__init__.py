@@ -54,7 +54,10 @@ _ALL: Final = (
     Format("humaneval", "functions (HumanEval): task_id, prompt, entry_point, test", _keys("prompt, entry_point, test"), read_humaneval),
     Format("mbpp", "functions (MBPP): task_id, text or prompt, test_list", _keys("text, test_list", "prompt, test_list"), read_mbpp),
     Format(
-        "ifeval", "instructions (IFEval): key, prompt, instruction_id_list, kwargs", _keys("prompt, instruction_id_list, kwargs"), read_ifeval
+        "ifeval",
+        "instructions (IFEval): key, prompt, instruction_id_list, kwargs",
+        _keys("prompt, instruction_id_list, kwargs"),
+        read_ifeval,
     ),
     Format(
         "gpqa",

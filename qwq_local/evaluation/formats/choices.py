@@ -19,7 +19,7 @@ _WRONG: Final = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3
 
 
 def read_gpqa(fields: Fields) -> Question:
-    """GPQA, which always names the right answer first: its options are shuffled, each question's always in the same way. Raises LineError."""
+    """GPQA, which has the right answer first: its options are shuffled, a question's always in the same way. Raises LineError."""
     question = text_of(fields, "Question")
     right = answer_of(fields, "Correct Answer")
     options = check_options([right, *(answer_of(fields, key) for key in _WRONG)], "options")

@@ -16,7 +16,18 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from qwq_local.evaluation.formats.asking import asked
-from qwq_local.evaluation.formats.fields import Fields, LineError, check_object, check_text, group_of, has, kind, name_of, parse_json, text_of
+from qwq_local.evaluation.formats.fields import (
+    Fields,
+    LineError,
+    check_object,
+    check_text,
+    group_of,
+    has,
+    kind,
+    name_of,
+    parse_json,
+    text_of,
+)
 from qwq_local.evaluation.formats.python_code import check_identifier
 from qwq_local.evaluation.question import Question
 from qwq_local.grading import CallTest, StdinTest, WantsCode

@@ -125,7 +125,6 @@ def _instructions(fields: Fields) -> Wanted:
     return read_instructions(fields["instructions"])
 
 
-
 WANTS: Final[dict[str, Callable[[Fields], Wanted]]] = {
     "maths": _maths,
     "choice": _choice,

@@ -11,7 +11,7 @@ from qwq_local.grading import WantsCalls, WantsInstructions
 
 
 def read_calls(value: object, functions: Sequence[str], *, is_ordered: bool) -> WantsCalls:
-    """A list of `{"name", "arguments"}`, each argument with a list of right values; an empty list says that none is right. Raises LineError."""
+    """A list of `{"name", "arguments"}`, each argument with right values; none in an empty list. Raises LineError."""
     if not isinstance(value, list):
         raise LineError(f"'calls' must be a list of calls, not {kind(value)}")
     return WantsCalls(tuple(_call(each, f"calls[{place}]", functions) for place, each in enumerate(value)), is_ordered)

@@ -51,7 +51,7 @@ def _tool(value: object, name: str) -> Tool:
     tool = check_object(value, name)
     check_keys(tool, name, ["type", "function"])
     if tool.get("type") != "function":
-        raise LineError(f"{name} must have \"type\": \"function\"")
+        raise LineError(f'{name} must have "type": "function"')
     function = check_object(tool.get("function"), f"{name}'s function")
     check_text(function.get("name"), f"{name}'s name")
     if "parameters" in function:
