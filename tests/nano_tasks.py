@@ -1,6 +1,7 @@
 """Writes the tasks that come with the package, which qwq-nano was trained for: `python -m tests.nano_tasks`.
 
-They are drawn from another seed than the problems of its training (tests/nano/train.py); documents to recall from are short.
+They are drawn from another seed than the problems of its training (tests/nano/train.py). Its sixth task, recall from a document, is left
+out: the model has not learned it (docs/long_context.md), so that it could show no damage.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tests.nano import tasks
 
 PATH = Path(__file__).parents[1] / "qwq_local" / "evaluation" / "data" / "nano.jsonl"
 SEED = "what does this quantization cost in answers?"
-COUNTS = {"letters": 45, "addition": 45, "compare": 30, "choice": 30, "tool": 30, "recall": 20}
+COUNTS = {"letters": 50, "addition": 50, "compare": 35, "choice": 30, "tool": 35}
 
 
 def nano_lines() -> str:
@@ -33,7 +34,7 @@ def nano_lines() -> str:
 def _different(group: str, rng: random.Random) -> Iterator[tasks.Problem]:
     seen: set[str] = set()
     while True:
-        problem = tasks.recall(rng, filler=0, count=rng.randint(3, 6)) if group == "recall" else tasks.TASKS[group](rng)
+        problem = tasks.TASKS[group](rng)
         if (text := json.dumps(problem.messages)) not in seen:
             seen.add(text)
             yield problem
@@ -44,8 +45,6 @@ def _fields(problem: tasks.Problem) -> dict[str, Any]:
     match problem.task:
         case "choice":
             return {"prompt": question, "choice": problem.final}
-        case "recall":  # digits, and no number: those in front may be zeros
-            return {"prompt": question, "text": problem.final}
         case "tool" if len(problem.messages) == 1:
             call = json.loads(problem.final)
             right = {"name": call["name"], "arguments": {key: [value] for key, value in call["arguments"].items()}}

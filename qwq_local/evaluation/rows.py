@@ -126,6 +126,7 @@ def _of_array(stream: io.BufferedIOBase, path: Path) -> Rows:
         line += text.count("\n", start, end)
         place = end
     if start == _BROKEN:
+        line += text.count("\n", place, _skip(text, place))
         raise _broken(path, line, "a comma or the end of the list is missing")
 
 

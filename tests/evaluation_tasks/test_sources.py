@@ -80,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DataHub]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # between its tries
     with DataHub() as server:
         monkeypatch.setattr(
             "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -124,7 +125,8 @@ def test_answers_are_found_beside_the_tasks_on_the_hub_too(hub: DataHub) -> None
         ("hub:-someone/own/test.jsonl", "no name of a data set"),
     ],
 )
-def test_what_the_hub_lacks_is_told(hub: DataHub, told: str, message: str) -> None:
+@pytest.mark.usefixtures("hub")
+def test_what_the_hub_lacks_is_told(told: str, message: str) -> None:
     with pytest.raises(HubError, match=message) as caught:
         read_tasks(told)
     assert caught.value.hint
@@ -164,6 +166,7 @@ def test_offline_what_is_not_here_is_refused_with_what_to_do(hub: DataHub, monke
 def test_a_hub_that_is_not_reached_is_told_as_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # between its tries
     monkeypatch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     )

@@ -17,7 +17,7 @@ class LineError(Exception):
     """A line that makes no question; the message says what is wrong with it."""
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str) -> Any:  # noqa: ANN401 # JSON is any of its values
     """JSON as RFC 8259 has it: NaN and infinities are none, and neither are halves of surrogate pairs. Raises LineError."""
     try:
         value = json.loads(text, parse_constant=refuse_constant)

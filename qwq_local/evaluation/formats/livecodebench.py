@@ -130,7 +130,7 @@ def unpacked(packed: str) -> str:
     A pickle can run anything, so that it is never loaded: its opcodes are read, and only those of one text are taken.
     """
     try:
-        (text,) = _texts_in(_uncompressed(packed))
+        (text,) = list(_texts_in(_uncompressed(packed)))  # all opcodes are looked at before
         text.encode()
     except UnicodeEncodeError as error:
         raise LineError("its private tests hold half of a surrogate pair, which is no character") from error
