@@ -106,7 +106,8 @@ def test_a_file_of_the_hub_is_read_like_one_that_is_here_and_kept_for_when_there
     assert not hub.asked
 
 
-def test_answers_are_found_beside_the_tasks_on_the_hub_too(hub: DataHub) -> None:
+@pytest.mark.usefixtures("hub")
+def test_answers_are_found_beside_the_tasks_on_the_hub_too() -> None:
     tasks = read_tasks("hub:someone/own/simple.json")
     assert tasks.digest == read_tasks(str(SAMPLES / "BFCL_v4_simple_python.json")).digest
     source = find_source("hub:someone/own/simple.json")
