@@ -55,9 +55,7 @@ def command(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 
     if options.pop("shows_formats"):
         show_formats()
         return
-    options.pop("models")
+    asked = Asked(**{name: options.pop(name) for name in Asked.__dataclass_fields__})
     load = take_load(options)
-    names = [name for name in Asked.__dataclass_fields__ if name in options]
-    asked = Asked(models=context.params["models"], **{name: options.pop(name) for name in names})
     given = {name: value for name, value in options.items() if name in given_options(context)}
     evaluate(asked, load, options, given)

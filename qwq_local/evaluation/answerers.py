@@ -77,7 +77,11 @@ class Endpoint:
         limits = httpx2.Limits(max_connections=None)
         self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits)
         self._url = url.rstrip("/")
-        self.name = model or self._only_model()
+        try:
+            self.name = model or self._first_model()
+        except QwqError:
+            self.close()
+            raise
 
     def ask(self, question: Question, seed: int, options: Mapping[str, Any]) -> Answered:
         """Raises QwqError for what the endpoint answers instead."""
@@ -100,7 +104,7 @@ class Endpoint:
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             raise QwqError(f"{self._url} answered in a way that is not OpenAI's: {told!r:.200}.", hint="Is it a chat endpoint?") from error
 
-    def _only_model(self) -> str:
+    def _first_model(self) -> str:
         models = self._json("GET", "/models", None).get("data") or []
         names = [each["id"] for each in models if isinstance(each, dict) and "id" in each]
         if not names:

@@ -92,7 +92,9 @@ def _read(path: Path, text: bytes) -> tuple[RunHead, list[Sample]]:
                 sample = Sample(**told)
                 samples.setdefault((sample.question, sample.index), sample)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SettingsError(f"{path} is no run of qwq eval: line {number} is not one of its lines.", hint="Give another file.") from error
+            raise SettingsError(
+                f"{path} is no run of qwq eval: line {number} is not one of its lines.", hint="Give another file."
+            ) from error
     if head is None:
         raise SettingsError(f"{path} is no run of qwq eval: it is empty.", hint="Give another file.")
     return head, [*samples.values()]

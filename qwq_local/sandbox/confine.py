@@ -146,9 +146,7 @@ def build_root(job: dict[str, Any], uid: int) -> None:
 
 def _clone(path: str) -> int:
     """A copy of what is mounted at a path and below, to be read only: an open file that stands for it."""
-    tree = _syscall(
-        f"open_tree {path}", _OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
-    )
+    tree = _syscall(f"open_tree {path}", _OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE)
     _set_read_only(tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE)
     return tree
 
@@ -157,9 +155,7 @@ def _set_read_only(folder: int, path: bytes, flags: int) -> None:
     attributes = (ctypes.c_uint64 * 4)(_READ_ONLY)
     _must(
         "mount_setattr",
-        _libc.syscall(
-            ctypes.c_long(_MOUNT_SETATTR), ctypes.c_long(folder), path, ctypes.c_long(flags), attributes, ctypes.c_size_t(32)
-        ),
+        _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), ctypes.c_long(folder), path, ctypes.c_long(flags), attributes, ctypes.c_size_t(32)),
     )
 
 

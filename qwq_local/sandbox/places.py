@@ -30,7 +30,12 @@ def interpreter() -> str:
 def readable_places() -> Places:
     """Those of the interpreter that runs this."""
     executable = interpreter()
-    own = [executable, os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix, "lib64"), os.path.join(sys.base_exec_prefix, "lib")]  # noqa: PTH118 - texts
+    own = [
+        executable,
+        os.path.join(sys.base_prefix, "lib"),
+        os.path.join(sys.base_prefix, "lib64"),
+        os.path.join(sys.base_exec_prefix, "lib"),
+    ]  # noqa: PTH118 - texts
     stores = [store for store in _STORES if executable.startswith(store + os.sep)]
     return arranged(executable, [*own, *_LIBRARIES, *stores])
 

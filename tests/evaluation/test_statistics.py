@@ -22,7 +22,8 @@ def answers(*found: str, right: str = "a", name: str = "q0") -> list[Sample]:
 
 
 @pytest.mark.parametrize(
-    ("share", "n", "low", "high"), [(0.5, 10, 0.2366, 0.7634), (0.0, 20, 0.0, 0.1611), (1.0, 20, 0.8389, 1.0), (81 / 263, 263, 0.2553, 0.3662)]
+    ("share", "n", "low", "high"),
+    [(0.5, 10, 0.2366, 0.7634), (0.0, 20, 0.0, 0.1611), (1.0, 20, 0.8389, 1.0), (81 / 263, 263, 0.2553, 0.3662)],
 )
 def test_intervals_are_wilsons(share: float, n: int, low: float, high: float) -> None:
     """The last row is an example of Newcombe's (Statist. Med. 17, 1998, table I)."""

@@ -140,7 +140,7 @@ MESSAGE = {"role": "user", "content": "a"}
         ({"prompt": "a", "code": {"check": "1", "seconds": 10**400}}, "'seconds' must be"),
         ({"prompt": "a", "code": {"check": "1", "seconds": True}}, "'seconds' must be"),
         ({"prompt": "a", "instructions": []}, "list of instructions"),
-        ({"prompt": "a", "instructions": [{"name": "no comma"}]}, "no instruction's name"),
+        ({"prompt": "a", "instructions": [{"name": "no comma"}]}, "no instruction 'no comma'"),
         ({"prompt": "a", "calls": []}, "no 'tools' to call"),
         ({"prompt": "a", "calls": 1, "tools": [TOOL]}, "'calls' must be a list"),
         ({"prompt": "a", "calls": [{"name": "g"}], "tools": [TOOL]}, "the functions are f"),

@@ -13,7 +13,9 @@ from typing import Final
 
 from qwq_local.sandbox import End, Limits
 
-QUICK: Final = Limits(seconds=5.0, cpu_seconds=1.0, memory_bytes=256 << 20, output_bytes=1 << 20, folder_bytes=4 << 20, n_files=50, n_threads=8)
+QUICK: Final = Limits(
+    seconds=5.0, cpu_seconds=1.0, memory_bytes=256 << 20, output_bytes=1 << 20, folder_bytes=4 << 20, n_files=50, n_threads=8
+)
 STUCK: Final = replace(QUICK, seconds=0.8)
 """For programs that do nothing, so that they are waited for no longer than needed."""
 

@@ -6,15 +6,14 @@ kwargs, one object for each instruction. google/IFEval on the hub fills each of 
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Any
 
+from qwq_local.errors import SettingsError
 from qwq_local.evaluation.formats.asking import asked
 from qwq_local.evaluation.formats.fields import Fields, LineError, check_object, list_of, name_of, text_of, texts_of
 from qwq_local.evaluation.question import Question
 from qwq_local.grading import Instruction, WantsInstructions
-
-_NAME: Final = re.compile(r"[a-z_]+:[a-z_0-9]+")
+from qwq_local.grading.instructions import check_instruction
 
 
 def read_ifeval(fields: Fields) -> Question:
@@ -34,6 +33,9 @@ def read_ifeval(fields: Fields) -> Question:
 
 def checked_instruction(name: str, arguments: dict[str, Any]) -> Instruction:
     """An instruction by its name, `kind:what`, without the arguments that are null. Raises LineError."""
-    if not _NAME.fullmatch(name):
-        raise LineError(f"{name[:60]!r} is no instruction's name; they look like punctuation:no_comma")
-    return Instruction(name, {key: value for key, value in arguments.items() if value is not None})
+    instruction = Instruction(name, {key: value for key, value in arguments.items() if value is not None})
+    try:
+        check_instruction(instruction)
+    except SettingsError as error:
+        raise LineError(f"{str(error).rstrip('.')}: {error.hint}") from error
+    return instruction
