@@ -84,7 +84,14 @@ def disagreement_table(graded: Sequence[tuple[Checked, Grade, float]]) -> Table:
     for checked, grade, _ in graded:
         if checked.is_right != grade.is_right:
             wanted = ", ".join(str(value) for value in checked.wanted.values())
-            table.add(checked.id, wanted, checked.content, "right" if checked.is_right else "wrong", grade.why or "right", checked.tricky)
+            table.add(
+                checked.id,
+                wanted,
+                " ".join(checked.content.split()),
+                "right" if checked.is_right else "wrong",
+                grade.why or "right",
+                checked.tricky,
+            )
     return table
 
 

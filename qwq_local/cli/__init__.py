@@ -75,9 +75,11 @@ def qwq(ctx: click.Context) -> None:
 def main() -> NoReturn:
     """Run the command line; errors become one or two lines on stderr and an exit code."""
     if getattr(sys, "frozen", False):
-        from qwq_local.worker.process import run_if_asked
+        from qwq_local.grading import child
+        from qwq_local.worker import process
 
-        run_if_asked()
+        process.run_if_asked()
+        child.run_if_asked()
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -79,6 +79,8 @@ _PERCENT: Final = re.compile(r"\s*(?:\\?%|\\text\s*\{\s*\\?%\s*\}|(?:\\text\s*\{
 _DEGREES: Final = re.compile(
     r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})(?:\s*\\text\s*\{\s*[CF]\s*\}|\s*[CF](?![a-zA-Z]))?|\s*\\degree(?![a-zA-Z])"
 )
+_TRIGONOMETRIC: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+_ANGLE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})")
 _REPEATING: Final = re.compile(r"(?<![\w.])(\d{1,50})\.(\d{0,50})\\overline\s*\{(\d{1,50})\}")
 _RATIO: Final = re.compile(r"^(\d+)\s*:\s*([1-9]\d*)$")
 _TEXT_UNIT: Final = re.compile(r"(?<=.)\s*\\text\s*\{([^{}]*)\}\s*(?:\^\s*(\{\s*-?\d\s*\}|\d))?$")
@@ -156,6 +158,8 @@ def _without_unit(text: str) -> tuple[str, str]:
         return text[: match.start()], "%"
     if match := _BASE.match(text):
         return match.group(1), f"base {match.group(2) or match.group(3)}"
+    if _TRIGONOMETRIC.search(text):
+        return _ANGLE.sub(r"(\\frac{\1\\pi}{180})", text), ""
     if (without := _DEGREES.sub("", text)) != text:
         return without.strip(), "degree"
     for pattern in (_TEXT_UNIT, _PLAIN_UNIT):

@@ -24,9 +24,9 @@ MAX_CHARACTERS: Final = 2_000
 def grade_maths(wanted: WantsMaths, given: Given) -> Grade:
     """Whether the last box holds a value equal to the one wanted.
 
-    A unit may be left out, but not another one given; a percentage may be given as such or as a share. `found` is a normal form of what is
-    in the box, and the wanted value where that is right, so that equal answers count as one. It may be called in any thread. Raises
-    SettingsError where math-verify is not installed.
+    A unit may be left out, but not another one given; a percentage may be given as such or as a share, and an angle in
+    degrees or radians. `found` is a normal form of what is in the box, and the wanted value where that is right, so that equal answers
+    count as one. It may be called in any thread. Raises SettingsError where math-verify is not installed.
     """
     if find_spec("math_verify") is None:
         raise SettingsError("Grading maths needs a library, math-verify, that is not installed.", hint="pip install 'qwq-local[eval]'")
@@ -76,6 +76,9 @@ def _pairs(right: Said, said: Said) -> list[tuple[str, str]]:
     pairs = [(right.value, said.value)] if _may_share_a_name(right, said) else []
     if right.name or said.name:
         pairs.append((right.named, said.named))
+    for one, other in ((right, said), (said, right)):
+        if one.unit == "degree" and r"\pi" in other.value:
+            pairs.append((rf"\frac{{({one.value})\pi}}{{180}}", other.value))
     if right.unit != said.unit and "%" in {right.unit, said.unit}:
         shares = [rf"\frac{{{each.value}}}{{100}}" if each.unit == "%" else each.value for each in (right, said)]
         pairs.append((shares[0], shares[1]))

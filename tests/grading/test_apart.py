@@ -68,6 +68,13 @@ def test_a_comparison_gets_no_more_memory_than_its_limit() -> None:
     assert "MemoryError" in done.stderr
 
 
+def test_a_frozen_app_becomes_the_process_where_it_is_started_as_one() -> None:
+    code = f"import sys; sys.argv[1:] = [{apart.FLAG!r}]; from qwq_local.grading.child import run_if_asked; run_if_asked(); print('on')"
+    request = b'{"kind": "pattern", "given": "abc", "wanted": {"pattern": "b"}, "seconds": 9}\n'
+    done = subprocess.run([sys.executable, "-c", code], input=request, capture_output=True, check=True)
+    assert done.stdout == b'ready\n{"is_right": true, "found": "b", "why": ""}\n'
+
+
 def test_a_process_that_cannot_start_is_said_with_what_shows_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "_idle", [])
     monkeypatch.setattr(apart, "_command", lambda: [sys.executable, "-S", "-c", "raise SystemExit(3)"])
