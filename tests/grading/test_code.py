@@ -13,7 +13,9 @@ from qwq_local.grading.code import grade_code
 from qwq_local.sandbox import refusal
 
 ADD = WantsCode(stdin_tests=(StdinTest("1 2\n", "3\n"), StdinTest("20 22\n", "42\n")))
-TWICE = WantsCode(function="twice", call_tests=(CallTest((2,), 4), CallTest(("ab",), "abab"), CallTest(([1, [2.5]],), [1, [2.5], 1, [2.5]])))
+TWICE = WantsCode(
+    function="twice", call_tests=(CallTest((2,), 4), CallTest(("ab",), "abab"), CallTest(([1, [2.5]],), [1, [2.5], 1, [2.5]]))
+)
 HUMAN = WantsCode(
     prelude='from typing import List\n\n\ndef largest(numbers: List[int]) -> int:\n    """The largest.\n    >>> largest([1, 2])\n    2\n    """\n',
     check="def check(candidate):\n    assert candidate([1, 2]) == 2\n    assert candidate([-1]) == -1, 'of one'\n\ncheck(largest)",
@@ -77,7 +79,7 @@ def test_a_right_program_passes(wanted: WantsCode, program: str) -> None:
         (HUMAN, "import os\nos._exit(0)", "ended early", "it ended before its check had run to the end"),
         (HUMAN, "import os\ndef largest(numbers): os._exit(0)", "ended early", "it ended before its check had run to the end"),
         (HUMAN, "import os\nprint('{\"token\": \"x\"}', flush=True)\nos.write(1, b'{}')\nos._exit(0)", "ended early", "it ended before its check had run to the end"),
-        (HUMAN, "import atexit, os\natexit.register(os._exit, 0)\ndef largest(numbers): return 1", "wrong", "the check failed: AssertionError"),
+        (HUMAN, "import atexit, os\natexit.register(os._exit, 0)\ndef largest(numbers): return 1", "ended early", "it ended before its check had run to the end"),
         (HUMAN, "def largest(numbers) return", "error", "the check ended with SyntaxError: expected ':'"),
     ],
 )  # fmt: skip
@@ -98,7 +100,16 @@ def test_a_program_needs_no_fence() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "  \n", "I would add the numbers.", "```python\n\n```", "```c++\nint main() { return 0; }\n```", "(" * 100_000, "a\x00b", "\ud800 = 1"],
+    [
+        "",
+        "  \n",
+        "I would add the numbers.",
+        "```python\n\n```",
+        "```c++\nint main() { return 0; }\n```",
+        "(" * 100_000,
+        "a\x00b",
+        "\ud800 = 1",
+    ],
 )
 def test_an_answer_without_a_program_is_told_so(content: str) -> None:
     assert grade_code(ADD, Given(content)) == Grade(False, "", "no program in the answer")

@@ -16,7 +16,7 @@ from qwq_local.grading.fences import blocks, program_in
         ("First\n```python\n1\n```\nbetter:\n```python\n2\n```\nDone.", "2"),
         ("```Python3\n1\n```", "1"),
         ("``` py\n1\n```", "1"),
-        ("```python title=\"a.py\"\n1\n```", "1"),
+        ('```python title="a.py"\n1\n```', "1"),
         ("```{python}\n1\n```", "1"),
         ("```\n1\n```", "1"),
         ("~~~python\n1\n~~~", "1"),

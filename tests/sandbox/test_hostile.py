@@ -42,7 +42,10 @@ def test_there_are_more_than_fifty_of_them() -> None:
 @pytest.mark.slow
 def test_many_at_once_are_ended_each_by_itself(armed: Trap) -> None:
     named = {hostile.name: hostile for hostile in HOSTILE}
-    several = [named[name] for name in ("fork bomb", "memory flood", "output flood", "sleep", "read a canary", "kill everyone", "UDP", "stop itself")]
+    several = [
+        named[name]
+        for name in ("fork bomb", "memory flood", "output flood", "sleep", "read a canary", "kill everyone", "UDP", "stop itself")
+    ]
     with ThreadPoolExecutor(len(several)) as pool:
         outcomes = list(pool.map(lambda hostile: run(armed, hostile), several))
     assert [armed.escapes(outcome) for outcome in outcomes] == [[]] * len(several)
