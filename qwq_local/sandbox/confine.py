@@ -1,7 +1,7 @@
 """The program that confines itself and then becomes another: run by `process.py` as a script, so it imports nothing of this package.
 
-Three processes: this one, which makes namespaces and a root folder of its own; the first process of the new PID namespace, with whose end the
-kernel kills whatever is left in there; and the program, which has given up everything before its first line is read.
+Three processes: this one, which makes namespaces and a root folder of its own; the first process of the new PID namespace, with whose end
+the kernel kills whatever is left in there; and the program, which has given up everything before its first line is read.
 
 Arguments: three open files, by number. The job (marshalled: see `process.py`); where to report, a line for each fact, its name first
 (`refused`, `started`, and at the end `code`, `seconds`, `cpu_seconds`, `peak_bytes`); and a lifeline, on which anything that comes, its end
@@ -41,7 +41,7 @@ _ENVIRONMENT: Final = {
 
 _UID_INSIDE: Final = 1000
 _FIRST_UID: Final = 2_000_000_000
-"""Beyond what distributions hand out. Root gives each program a user of its own, since limits on threads hold for users, and not for root."""
+"""Beyond what distributions hand out. Root gives each program a user of its own, since limits on threads hold for users, not for root."""
 _ALL_IDS: Final = "0 0 4294967295"
 
 _NEW_USER: Final = 0x10000000
@@ -229,7 +229,7 @@ def _become_program(job: dict[str, Any]) -> NoReturn:
     os.execve(job["executable"], [job["executable"], "-s", "-P", "-B", _PROGRAM], _ENVIRONMENT)  # noqa: S606 - what this is all for
 
 
-def _report(status: int, **facts: Any) -> None:
+def _report(status: int, **facts: object) -> None:
     os.write(status, "".join(f"{name} {fact}\n" for name, fact in facts.items()).encode("utf-8", "replace"))
 
 

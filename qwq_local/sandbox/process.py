@@ -93,7 +93,7 @@ def _sealed(name: str, content: bytes) -> Iterator[int]:
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
     """Its end to read and its end to write."""
     reading, writing = os.pipe()
-    return stack.enter_context(open(reading, "rb", buffering=0)), stack.enter_context(open(writing, "wb", buffering=0))
+    return stack.enter_context(os.fdopen(reading, "rb", buffering=0)), stack.enter_context(os.fdopen(writing, "wb", buffering=0))
 
 
 @dataclass
@@ -119,15 +119,15 @@ class _Hearing:
         with selectors.DefaultSelector() as selector:
             for file in (self.process.stdout, self.process.stderr, self.status):
                 self.said[file] = bytearray()
-                selector.register(file, selectors.EVENT_READ)
+                selector.register(file, selectors.EVENT_READ, file)
             while selector.get_map():
                 for key, _ in selector.select(max(0.0, self._deadline - time.monotonic())):
-                    if not self._take(key.fileobj):
+                    if not self._take(key.data):
                         selector.unregister(key.fileobj)
                 if time.monotonic() >= self._deadline:
                     self._run_out()
 
-    def _take(self, file: Any) -> bool:
+    def _take(self, file: IO[bytes]) -> bool:
         """Read what has come; whether more can come."""
         piece: bytes = os.read(file.fileno(), 1 << 16)
         heard = self.said[file]

@@ -22,8 +22,10 @@ HONEST = {
     "stdin at once": ("import sys\nprint(len(sys.stdin.buffer.read()))", "x" * 3_000_000, "3000000\n"),
     "recursion": ("import sys\nsys.setrecursionlimit(10**6)\ndef f(n): return n and 1 + f(n - 1)\nprint(f(20000))", "", "20000\n"),
     "a deep stack in a thread": (
-        "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**27)\n"
-        "def f(n): return 0 if n == 0 else 1 + f(n - 1)\nt = threading.Thread(target=lambda: print(f(50000)))\nt.start()\nt.join()",
+        (
+            "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**27)\n"
+            "def f(n): return 0 if n == 0 else 1 + f(n - 1)\nt = threading.Thread(target=lambda: print(f(50000)))\nt.start()\nt.join()"
+        ),
         "",
         "50000\n",
     ),
@@ -34,25 +36,29 @@ HONEST = {
     ),
     "collections": ("from collections import Counter, deque\nprint(Counter('hello').most_common(1), deque([1, 2], 1))", "", None),
     "the standard library": (
-        "import bisect, decimal, fractions, functools, heapq, itertools, math, random, re, statistics, string, typing, dataclasses, datetime, "
-        "zlib, hashlib, json, sqlite3, ssl, bz2, lzma, zoneinfo\nprint(math.comb(50, 25))",
+        (
+            "import bisect, decimal, fractions, functools, heapq, itertools, math, random, re, statistics, string, typing, datetime, "
+            "zlib, hashlib, json, sqlite3, ssl, bz2, lzma, zoneinfo\nprint(math.comb(50, 25))"
+        ),
         "",
         "126410606437752\n",
     ),
     "files of its own": (
-        "import os, shutil, tempfile\nopen('a', 'w').write('hi')\nshutil.copy2('a', 'b')\nos.makedirs('c/d')\n"
-        "with tempfile.TemporaryFile() as f: f.write(b'x')\nprint(open('b').read(), sorted(os.listdir('.')))",
+        (
+            "import os, shutil, tempfile\nopen('a', 'w').write('hi')\nshutil.copy2('a', 'b')\nos.makedirs('c/d')\n"
+            "with tempfile.TemporaryFile() as f: f.write(b'x')\nprint(open('b').read(), sorted(os.listdir('.')))"
+        ),
         "",
         "hi ['a', 'b', 'c']\n",
     ),
     "threads": (
-        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(8) as pool: print(sum(pool.map(lambda n: n * n, range(100))))",
+        "from concurrent.futures import ThreadPoolExecutor as P\nwith P(8) as pool: print(sum(pool.map(lambda n: n * n, range(100))))",
         "",
         "328350\n",
     ),
     "asyncio": ("import asyncio\nasync def main():\n    await asyncio.sleep(0)\n    print('later')\nasyncio.run(main())", "", "later\n"),
     "an alarm": (
-        "import signal\nsignal.signal(signal.SIGALRM, lambda *_: print('rang'))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\nsignal.pause()",
+        "import signal as s\ns.signal(s.SIGALRM, lambda *_: print('rang'))\ns.setitimer(s.ITIMER_REAL, 0.01)\ns.pause()",
         "",
         "rang\n",
     ),
