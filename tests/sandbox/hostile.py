@@ -18,7 +18,7 @@ from qwq_local.sandbox import End, Limits
 QUICK: Final = Limits(
     seconds=5.0, cpu_seconds=1.0, memory_bytes=256 << 20, output_bytes=1 << 20, folder_bytes=4 << 20, n_files=50, n_threads=8
 )
-STUCK: Final = replace(QUICK, seconds=0.5)
+STUCK: Final = replace(QUICK, seconds=0.3)
 """For programs that never end, most of them, so that they are waited for no longer than needed."""
 
 NUMBERS: Final = {
