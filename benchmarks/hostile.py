@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -15,17 +14,17 @@ import click
 
 from benchmarks.options import json_option
 from benchmarks.report import Table
-from qwq_local.sandbox import Outcome, refusal, run_program
+from qwq_local.sandbox import Limits, Outcome, refusal, run_program
 from tests.sandbox.hostile import HOSTILE
 from tests.sandbox.traps import trap
 
 N_STARTS = 20
 
 
-def timed(run: Callable[[], Outcome]) -> tuple[float, Outcome]:
+def timed(source: str, limits: Limits) -> tuple[float, Outcome]:
     """Seconds, and what came of it."""
     started_at = time.perf_counter()
-    outcome = run()
+    outcome = run_program(source, b"some input\n", limits)
     return time.perf_counter() - started_at, outcome
 
 
@@ -39,7 +38,7 @@ def main(json_path: Path | None) -> None:
     n_escaped = 0
     for hostile in HOSTILE:
         with trap() as armed:
-            seconds, outcome = timed(lambda: run_program(armed.set_up(hostile.source), b"some input", hostile.limits))
+            seconds, outcome = timed(armed.set_up(hostile.source), hostile.limits)
             escapes = armed.escapes(outcome)
         n_escaped += bool(escapes)
         table.add(hostile.name, outcome.end, outcome.code, round(seconds, 2), hostile.limits.seconds, ", ".join(escapes) or "no")
@@ -47,7 +46,7 @@ def main(json_path: Path | None) -> None:
     table.show(json_path)
     starts = Table("what a run costs", ["program", "runs", "median seconds", "longest"])
     for name, source in {"pass": "pass", "print(input())": "print(input())"}.items():
-        taken = [timed(lambda: run_program(source, b"1\n"))[0] for _ in range(N_STARTS)]
+        taken = [timed(source, Limits())[0] for _ in range(N_STARTS)]
         starts.add(name, N_STARTS, round(median(taken), 3), round(max(taken), 3))
     starts.show(json_path, "starts")
 

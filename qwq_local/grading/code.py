@@ -1,8 +1,8 @@
 """Programs graded by running them: each test in a sandbox of its own.
 
 What a program can still cheat with: one that searches its own process, not only prints or ends, finds the token by which a check that has
-run to its end is told, and one that returns objects equal to everything passes a check that compares them. Results of stdin and call tests are
-compared out of its reach.
+run to its end is told, and one that returns objects equal to everything passes a check that compares them. Results of stdin and call tests
+are compared out of its reach.
 """
 
 from __future__ import annotations
@@ -136,13 +136,13 @@ def _called(name: str, wanted: WantsCode, program: str, test: CallTest, limits: 
     return _Failure("wrong", f"{name}: returned {_shown(said['result'])}, wanted {_shown(test.result)}")
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_same(one: object, other: object) -> bool:
     """Whether two JSON values are equal, floats but for rounding."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_is_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_is_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, float) and isinstance(other, int | float) or isinstance(other, float) and isinstance(one, int):
+    if isinstance(one, int | float) and isinstance(other, int | float) and float in {type(one), type(other)}:
         return one == other or _is_close(one, other)
     return bool(one == other)
 
@@ -182,7 +182,7 @@ def _said(outcome: Outcome) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = _BRIEF.repr(value)  # a few levels of it, since a program can nest its lists as deep as it likes
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 

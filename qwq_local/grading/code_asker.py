@@ -1,8 +1,8 @@
 """The program that runs another and asks it, inside the sandbox: started by `code.py` as a script, so it imports nothing of this package.
 
-A JSON object comes on stdin: `prelude` and `program`, and either `check` with a `token`, or `function` with `arguments`. What was stdout is
-kept for what this says, one JSON object: the token once the check has run to its end, or the function's `result` (or, where that is no JSON,
-its type as `odd`). What the program prints goes to stderr.
+A JSON object comes on stdin: `prelude` and `program`, and either `check` with a `token`, or `function` with `arguments`. What was stdout
+is kept for what this says, one JSON object: the token once the check has run to its end, or the function's `result` (or its type as `odd`,
+where that is no JSON). What the program prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from types import CodeType, ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 _NAME = "solution"
 """The module's, so that what stands under `if __name__ == "__main__"` is not run."""
 
 
 def compiled(prelude: str, program: str) -> list[CodeType]:
-    """Both as one text, as a function's body after its head must be; or one after the other; or the program alone, where it brings its head.
+    """Both as one text, as a function's body after its head must be; or one after the other; or the program alone, if it has its head.
 
     Raises what Python says of the program alone.
     """
@@ -34,17 +35,17 @@ def _compiled(text: str) -> CodeType:
     return compile(text, f"<{_NAME}>", "exec", dont_inherit=True)
 
 
-def function_of(module: ModuleType, name: str) -> Any:
+def function_of(module: ModuleType, name: str) -> Callable[..., object]:
     """The method of a class `Solution`, or the function. Raises NameError."""
     solution = getattr(module, "Solution", None)
     if solution is not None and hasattr(solution, name):
-        return getattr(solution(), name)
+        return getattr(solution(), name)  # type: ignore[no-any-return]  # as below
     if not hasattr(module, name):
         raise NameError(f"name '{name}' is not defined")
-    return getattr(module, name)
+    return getattr(module, name)  # type: ignore[no-any-return]  # whatever it is, it is called
 
 
-def as_said(result: Any) -> str:
+def as_said(result: object) -> str:
     """A result as JSON, or its type where it is none."""
     try:
         return json.dumps({"result": result})

@@ -1,17 +1,18 @@
 """The program that confines itself and then becomes another: run by `process.py` as a script, so it imports nothing of this package.
 
-Three processes: this one, which makes namespaces and a root folder of its own; the first process of the new PID namespace, with whose end the
-kernel kills whatever is left in there; and the program, which has given up everything before its first line is read.
+Three processes: this one, which makes namespaces and a root folder of its own; the first process of the new PID namespace, with whose end
+the kernel kills whatever is left in there; and the program, which has given up everything before its first line is read.
 
-Arguments: three open files, by number. The job (JSON: see `process.py`); where to report, a JSON object a line (`refused`, `started`, and at
-the end `code`, `seconds`, `cpu_seconds`, `peak_bytes`); and a lifeline, on which anything that comes, its end included, means to stop.
+Arguments: three open files, by number. The job (marshalled: see `process.py`); where to report, a line for each fact, its name first
+(`refused`, `started`, and at the end `code`, `seconds`, `cpu_seconds`, `peak_bytes`); and a lifeline, on which anything that comes, its end
+included, means to stop.
 Sources: unshare(2), mount_setattr(2), pivot_root(2), user_namespaces(7), capabilities(7), seccomp(2), setrlimit(2); linux/mount.h.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
+import marshal
 import math
 import os
 import resource
@@ -20,7 +21,10 @@ import signal
 import stat
 import sys
 import time
-from typing import Any, Final, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes as long to import as the rest of this to run
+    from typing import Any, Final, NoReturn
 
 _STAGE: Final = "/tmp"  # noqa: S108 - in a mount namespace of its own, where the root folder is built
 _WORK: Final = "/work"
@@ -37,14 +41,14 @@ _ENVIRONMENT: Final = {
 
 _UID_INSIDE: Final = 1000
 _FIRST_UID: Final = 2_000_000_000
-"""Beyond what distributions hand out. Root gives each program a user of its own, since limits on threads hold for users, and not for root."""
+"""Beyond what distributions hand out. Root gives each program a user of its own, since limits on threads hold for users, not for root."""
 _ALL_IDS: Final = "0 0 4294967295"
 
 _NEW_USER: Final = 0x10000000
 _NEW_OTHERS: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
 """Mounts, control groups, host name, System V IPC, processes, network."""
 
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
 _MNT_DETACH: Final = 2
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
@@ -111,12 +115,12 @@ def _become(uid: int) -> None:
 
 def _is_root_of_the_machine() -> bool:
     """Not of a container whose users are others outside."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:  # noqa: PTH123 - pathlib takes time to import
+    with open("/proc/self/uid_map", encoding="ascii") as file:
         return os.geteuid() == 0 and file.read().split() == _ALL_IDS.split()
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - as above
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -129,12 +133,14 @@ def build_root(job: dict[str, Any], uid: int) -> None:
     _mount_memory(_STAGE, f"size={len(job['source']) * 4 + (1 << 20)},nr_inodes=1000,mode=755")
     for path, tree in trees:
         _show(tree, _STAGE + path)
+    for path in job["hidden"]:
+        _mount_memory(_STAGE + path, "size=4k,nr_inodes=1,mode=755", _MS_RDONLY)
     for path, target in job["links"]:
-        os.makedirs(os.path.dirname(_STAGE + path), exist_ok=True)  # noqa: PTH103, PTH120 - as above
-        os.symlink(target, _STAGE + path)  # noqa: PTH211 - as above
-    with open(_STAGE + _PROGRAM, "wb") as file:  # noqa: PTH123 - as above
+        os.makedirs(os.path.dirname(_STAGE + path), exist_ok=True)
+        os.symlink(target, _STAGE + path)
+    with open(_STAGE + _PROGRAM, "wb") as file:
         file.write(job["source"].encode("utf-8", "surrogatepass"))
-    os.mkdir(_STAGE + _WORK)  # noqa: PTH102 - as above
+    os.mkdir(_STAGE + _WORK)
     limits = job["limits"]
     _mount_memory(_STAGE + _WORK, f"size={limits['folder_bytes']},nr_inodes={limits['n_files'] + 1},mode=700,uid={uid},gid={uid}")
     os.chdir(_STAGE)
@@ -161,15 +167,15 @@ def _set_read_only(folder: int, path: bytes, flags: int) -> None:
 
 def _show(tree: int, target: str) -> None:
     is_folder = stat.S_ISDIR(os.fstat(tree).st_mode)
-    os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120 - as above
+    os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)
     if not is_folder:
         _write(target, "")
     _syscall(f"move_mount {target}", _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_EMPTY_PATH)
     os.close(tree)
 
 
-def _mount_memory(target: str, options: str) -> None:
-    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+def _mount_memory(target: str, options: str, more_flags: int = 0) -> None:
+    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC | more_flags)
     _must(f"mount {target}", _libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", flags, options.encode()))
 
 
@@ -218,19 +224,19 @@ def _become_program(job: dict[str, Any]) -> NoReturn:
     os.chdir(_WORK)
     set_limits(job["limits"])
     _drop_capabilities()
-    filter_calls(bytes.fromhex(job["filter"]))
+    filter_calls(job["filter"])
     # -P: no folder of the program's own among those it imports from; -s: none of the user's; -B: no bytecode written.
     os.execve(job["executable"], [job["executable"], "-s", "-P", "-B", _PROGRAM], _ENVIRONMENT)  # noqa: S606 - what this is all for
 
 
-def _report(status: int, **said: Any) -> None:
-    os.write(status, json.dumps(said).encode() + b"\n")
+def _report(status: int, **facts: object) -> None:
+    os.write(status, "".join(f"{name} {fact}\n" for name, fact in facts.items()).encode("utf-8", "replace"))
 
 
 def _be_first(job: dict[str, Any], status: int, lifeline: int) -> None:
     """The first process of its namespace: starts the program, waits for its end or for the lifeline's, and tells what it came to."""
     os.setsid()  # or what the program sends to its process group would reach outside
-    _report(status, started=True)
+    _report(status, started=1)
     started_at = time.monotonic()
     program = os.fork()
     if program == 0:
@@ -260,8 +266,8 @@ def main() -> NoReturn:
     job_file, status, lifeline = (int(word) for word in sys.argv[1:])
     for file in (job_file, status, lifeline):
         os.set_inheritable(file, False)
-    with open(job_file, "rb") as source:  # noqa: PTH123 - as above
-        job = json.load(source)
+    with open(job_file, "rb") as source:
+        job = marshal.load(source)  # noqa: S302 - our parent's
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first process of a namespace hears no signal that it has no handler for
     try:

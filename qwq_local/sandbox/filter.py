@@ -1,4 +1,4 @@
-"""The program by which the kernel checks every system call of a confined process (pure): seccomp's, in BPF (linux/filter.h, linux/seccomp.h)."""
+"""What the kernel asks about each system call of a confined process (pure): seccomp's program, in BPF (linux/filter.h, linux/seccomp.h)."""
 
 from __future__ import annotations
 

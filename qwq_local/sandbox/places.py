@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
+_PACKAGES: Final = "/usr/lib/python3/dist-packages"
+"""Where Debian keeps them."""
 _STORES: Final = ("/nix/store", "/gnu/store")
 """Where some distributions keep every library in a folder of its own."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """An interpreter, the folders and files to show (no links in their paths), and the links that lead to them with their targets."""
+    """An interpreter, the folders and files to show (no links in their paths), and the links that lead to them with their targets.
+
+    `hidden` are folders within these that are to look empty: packages that were installed, since what passes must not depend on them.
+    """
 
     executable: str
     trees: tuple[str, ...]
     links: tuple[tuple[str, str], ...]
+    hidden: tuple[str, ...] = ()
 
 
 def interpreter() -> str:
@@ -30,22 +37,21 @@ def interpreter() -> str:
 def readable_places() -> Places:
     """Those of the interpreter that runs this."""
     executable = interpreter()
-    own = [
-        executable,
-        os.path.join(sys.base_prefix, "lib"),
-        os.path.join(sys.base_prefix, "lib64"),
-        os.path.join(sys.base_exec_prefix, "lib"),
-    ]  # noqa: PTH118 - texts
+    own = [executable, f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64", f"{sys.base_exec_prefix}/lib"]
     stores = [store for store in _STORES if executable.startswith(store + os.sep)]
-    return arranged(executable, [*own, *_LIBRARIES, *stores])
+    packages = [*site.getsitepackages([sys.base_prefix, sys.base_exec_prefix]), _PACKAGES]
+    return arranged(executable, [*own, *_LIBRARIES, *stores], packages)
 
 
-def arranged(executable: str, paths: Iterable[str]) -> Places:
-    """Those of the paths that there are, none inside another."""
+def arranged(executable: str, paths: Iterable[str], hidden: Iterable[str] = ()) -> Places:
+    """Those of the paths that there are, none inside another, and those of the hidden folders that are inside one."""
     real = {path: os.path.realpath(path) for path in paths if os.path.exists(path)}  # noqa: PTH110 - they stay texts
     trees = _outermost(real.values())
     links = _outermost(path for path, target in real.items() if path != target and not _is_below(path, trees))
-    return Places(executable, trees, tuple((path, real[path]) for path in links))
+    inside = {os.path.realpath(path) for path in hidden if os.path.isdir(path)}  # noqa: PTH112 - as above
+    return Places(
+        executable, trees, tuple((path, real[path]) for path in links), _outermost(path for path in inside if _is_below(path, trees))
+    )
 
 
 def _outermost(paths: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import marshal
 import math
 import os
 import platform
@@ -35,7 +35,7 @@ class CannotConfineError(Exception):
 def run_confined(source: str, stdin: bytes, limits: Limits) -> Outcome:
     """Run a program to its end, or to the end of its limits; none of its processes is left. Raises CannotConfineError."""
     with ExitStack() as stack:
-        job = stack.enter_context(_sealed("job", json.dumps(_job(source, limits)).encode()))
+        job = stack.enter_context(_sealed("job", marshal.dumps(_job(source, limits))))
         given = stack.enter_context(_sealed("stdin", stdin))
         status, status_end = _pipe(stack)
         lifeline_end, lifeline = _pipe(stack)
@@ -68,7 +68,8 @@ def _job(source: str, limits: Limits) -> dict[str, Any]:
         "trees": places.trees,
         "links": places.links,
         "limits": asdict(limits),
-        "filter": seccomp_filter(machine).hex(),
+        "hidden": places.hidden,
+        "filter": seccomp_filter(machine),
         "pivot_root": _PIVOT_ROOT[machine],
     }
 
@@ -92,7 +93,7 @@ def _sealed(name: str, content: bytes) -> Iterator[int]:
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
     """Its end to read and its end to write."""
     reading, writing = os.pipe()
-    return stack.enter_context(open(reading, "rb", buffering=0)), stack.enter_context(open(writing, "wb", buffering=0))
+    return stack.enter_context(os.fdopen(reading, "rb", buffering=0)), stack.enter_context(os.fdopen(writing, "wb", buffering=0))
 
 
 @dataclass
@@ -118,17 +119,15 @@ class _Hearing:
         with selectors.DefaultSelector() as selector:
             for file in (self.process.stdout, self.process.stderr, self.status):
                 self.said[file] = bytearray()
-                selector.register(file, selectors.EVENT_READ)
+                selector.register(file, selectors.EVENT_READ, file)
             while selector.get_map():
                 for key, _ in selector.select(max(0.0, self._deadline - time.monotonic())):
-                    file = key.fileobj
-                    assert not isinstance(file, int), "files were registered"
-                    if not self._take(file):
-                        selector.unregister(file)
+                    if not self._take(key.data):
+                        selector.unregister(key.fileobj)
                 if time.monotonic() >= self._deadline:
                     self._run_out()
 
-    def _take(self, file: Any) -> bool:
+    def _take(self, file: IO[bytes]) -> bool:
         """Read what has come; whether more can come."""
         piece: bytes = os.read(file.fileno(), 1 << 16)
         heard = self.said[file]
@@ -170,21 +169,21 @@ class _Hearing:
 
     def outcome(self) -> Outcome:
         """What it came to. Raises CannotConfineError where it was never run."""
-        lines = [json.loads(line) for line in bytes(self.said[self.status]).splitlines()]
-        facts: dict[str, Any] = {key: value for line in lines for key, value in line.items()}
+        lines = bytes(self.said[self.status]).decode("utf-8", "replace").splitlines()
+        facts = {name: fact for name, _, fact in (line.partition(" ") for line in lines)}
         stdout, stderr = (bytes(heard).decode("utf-8", "replace") for file, heard in self.said.items() if file is not self.status)
         if "refused" in facts or "started" not in facts:
             raise CannotConfineError(facts.get("refused") or stderr.strip() or "the process that confines was ended from outside")
         # Without a report the first process of the namespace was killed from outside, as the kernel does where memory runs out.
-        code = facts.get("code", -signal.SIGKILL)
+        code = int(facts.get("code", -signal.SIGKILL))
         found = Outcome(
             self.reason or "done",
             code,
             stdout,
             stderr,
-            facts.get("seconds", 0.0),
-            facts.get("cpu_seconds", 0.0),
-            facts.get("peak_bytes", 0),
+            float(facts.get("seconds", 0)),
+            float(facts.get("cpu_seconds", 0)),
+            int(facts.get("peak_bytes", 0)),
         )
         return found if self.reason else _named_end(found, self.limits)
 

@@ -19,6 +19,7 @@ openat 257 56, openat2 437 437, creat 85 -, close 3 57, close_range 436 436, lse
 stat 4 -, fstat 5 80, lstat 6 -, newfstatat 262 79, statx 332 291, access 21 -,
 faccessat 269 48, faccessat2 439 439, getdents 78 -, getdents64 217 61, statfs 137 43, fstatfs 138 44, readlink 89 -,
 readlinkat 267 78, chmod 90 -, fchmod 91 52, fchmodat 268 53, utimensat 280 88, umask 95 166,
+getxattr 191 8, lgetxattr 192 9, listxattr 194 11, llistxattr 195 12,
 # folders
 getcwd 79 17, chdir 80 49, fchdir 81 50, rename 82 -, renameat 264 38, renameat2 316 276, mkdir 83 -, mkdirat 258 34,
 rmdir 84 -, link 86 -, linkat 265 37, unlink 87 -, unlinkat 263 35, symlink 88 -, symlinkat 266 36,

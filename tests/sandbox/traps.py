@@ -89,7 +89,7 @@ def sandboxed_processes() -> set[int]:
     """Processes of the sandbox by their command lines, and those of other PID namespaces than this, where one may see that."""
     here = _namespace("self")
     found = set()
-    for name in os.listdir("/proc"):
+    for name in (path.name for path in Path("/proc").iterdir()):
         if name.isdecimal() and (_is_ours(name) or _namespace(name) not in {here, ""}):
             found.add(int(name))
     return found
@@ -104,6 +104,6 @@ def _is_ours(pid: str) -> bool:
 
 def _namespace(pid: str) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:  # it has ended meanwhile, or is another user's
         return ""
