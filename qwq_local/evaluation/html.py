@@ -10,7 +10,7 @@ from typing import Final
 from qwq_local.errors import SettingsError
 from qwq_local.evaluation.plots import draw
 from qwq_local.evaluation.report import Report
-from qwq_local.evaluation.tables import interval, percent, sentence_of
+from qwq_local.evaluation.tables import interval, percent, sentence_of, size_of
 
 MOST_WRONG: Final = 200
 """Answers listed of each run."""
@@ -31,7 +31,7 @@ def page_of(report: Report, date: str) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"percent": percent, "interval": interval}
+    environment.filters |= {"percent": percent, "interval": interval, "size": size_of}
     template = environment.from_string(resources.files("qwq_local.evaluation").joinpath("report.html.jinja").read_text("utf-8"))
     wrong = [[sample for sample in run.samples if not sample.is_right][:MOST_WRONG] for run in report.runs]
     return template.render(

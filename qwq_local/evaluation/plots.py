@@ -53,7 +53,7 @@ def _drawn(plt: Any, fill: Callable[[Any], None]) -> str:  # noqa: ANN401 - matp
 
 
 def _size(run: RunReport) -> float:
-    return run.head.model_bytes / 1e9
+    return run.head.model_bytes / 1e6
 
 
 def _label(axes: Any, run: RunReport, height: float) -> None:  # noqa: ANN401 - as above
@@ -71,7 +71,7 @@ def _accuracy(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - a
         axes.errorbar([*map(_size, shown)], values, spans, fmt=MARKS[i % len(MARKS)] + "-", capsize=3, label=name, lw=1)
         for run, value in zip(shown, values, strict=True):
             _label(axes, run, value)
-    axes.set(xlabel="GB", ylabel="% right, 95 % interval", ylim=(0, 108))
+    axes.set(xlabel="MB", ylabel="% right, 95 % interval", ylim=(0, 108))
     axes.legend(frameon=False, loc="lower right")
 
 
@@ -92,5 +92,5 @@ def _divergence(axes: Any, runs: Sequence[tuple[RunReport, Any]]) -> None:  # no
         axes.plot([_size(run) for run, _ in shown], [told[key] for _, told in shown], mark, label=label, lw=1)
     for run, told in shown:
         _label(axes, run, told["mean_kl_divergence"])
-    axes.set(xlabel="GB", ylabel="KL divergence, nats", yscale="log")
+    axes.set(xlabel="MB", ylabel="KL divergence, nats", yscale="log")
     axes.legend(frameon=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from qwq_local.evaluation.report import Comparison, Report, RunReport
@@ -15,9 +15,15 @@ LEAST_P: Final = 1e-4
 
 
 def page_of(report: Report) -> Iterator[str]:
-    """Lines, without an end of line: a table for each run, then each comparison in a sentence."""
+    """Lines, without an end of line: a table for each set of questions, then each comparison in a sentence.
+
+    The table has a row for each model, or for each group where there is one model only.
+    """
+    by_digest: dict[str, list[RunReport]] = {}
     for run in report.runs:
-        yield from _table(run)
+        by_digest.setdefault(run.head.digest, []).append(run)
+    for runs in by_digest.values():
+        yield from _alone(runs[0]) if len(runs) == 1 else _together(runs)
         yield ""
     for comparison in report.comparisons:
         yield sentence_of(report, comparison)
@@ -25,20 +31,43 @@ def page_of(report: Report) -> Iterator[str]:
         yield f"Kept: {run.path}"
 
 
-def _table(run: RunReport) -> Iterator[str]:
-    summary, head = run.summary, run.head
-    size = f", {head.model_bytes / 1e9:.3g} GB" if head.model_bytes else ""
-    each = f", {head.settings.n_samples} answers each" if head.settings.n_samples > 1 else ""
-    yield _printable(f"{head.model}{size} on {head.tasks}: {summary.n_questions} questions{each}")
-    if run.n_missing:
-        yield f"It was stopped: {run.n_missing} answers are missing. The same command goes on with it."
-    yield f"{'':{NAME_WIDTH}}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS, strict=True))
-    yield _row("all", summary)
+def _alone(run: RunReport) -> Iterator[str]:
+    yield _printable(f"{run.head.model}{_size(run)} on {run.head.tasks}: {_questions(run)}")
+    yield _columns()
+    yield _row("all", run.summary)
     for name, group in run.groups.items():
         yield _row(_printable(name) or "(no group)", group)
-    if summary.failed:
+    yield from _warnings(run)
+
+
+def _together(runs: Sequence[RunReport]) -> Iterator[str]:
+    yield _printable(f"{runs[0].head.tasks}: {_questions(runs[0])}")
+    yield _columns()
+    for run in runs:
+        yield _row(_printable(run.head.model), run.summary)
+    for run in runs:
+        yield from _warnings(run)
+
+
+def _warnings(run: RunReport) -> Iterator[str]:
+    if run.n_missing:
+        yield _printable(f"{run.head.model} was stopped: {run.n_missing} answers are missing. The same command goes on with it.")
+    if failed := run.summary.failed:
         why = next(sample.why for sample in run.samples if sample.ending == "error")
-        yield _printable(f"{summary.failed:.1%} could not be asked: {why}")
+        yield _printable(f"{run.head.model}: {failed:.1%} could not be asked: {why}")
+
+
+def _questions(run: RunReport) -> str:
+    n_samples = run.head.settings.n_samples
+    return f"{run.summary.n_questions} questions" + (f", {n_samples} answers each" if n_samples > 1 else "")
+
+
+def _size(run: RunReport) -> str:
+    return f", {size_of(run.head.model_bytes)}" if run.head.model_bytes else ""
+
+
+def _columns() -> str:
+    return f"{'':{NAME_WIDTH}}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS, strict=True))
 
 
 def _row(name: str, summary: Summary) -> str:
@@ -67,6 +96,11 @@ def sentence_of(report: Report, comparison: Comparison) -> str:
         f"{second.model} against {first.model} on {first.tasks}: {points:+.1f} points ({low:+.1f} to {high:+.1f}), "
         f"better at {paired.n_better} and worse at {paired.n_worse} of {paired.n_questions} questions, {chance}: {verdict}."
     )
+
+
+def size_of(n_bytes: int) -> str:
+    """In gigabytes, or in megabytes where it is less than one."""
+    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 10**9 else f"{n_bytes / 1e6:.3g} MB"
 
 
 def percent(share: float) -> str:
