@@ -202,3 +202,20 @@ def test_a_draft_model_that_fails_is_not_asked_again(caplog: pytest.LogCaptureFi
     assert World(linear(0.05), draft).write(text_of(random_tokens(N_PROMPT + 500, 5))) > 0.97
     assert len(draft.batches) == 5
     assert "The draft model is not asked any more: the card is gone" in caplog.text
+
+
+def form(seed: int) -> list[int]:
+    """Lines that begin alike and end otherwise each time: what an n-gram takes for a copy."""
+    rng = random.Random(seed)
+    head = random_tokens(4, seed)
+    return [token for _ in range(8) for token in (*head, *(rng.randrange(10) for _ in range(3)))]
+
+
+@pytest.mark.parametrize("more", [0.1, 0.25, 0.5])
+def test_short_answers_that_look_like_copies_cost_nothing_among_answers_that_are(more: float) -> None:
+    world, gains = World(linear(more)), []
+    for seed in range(40):
+        prompt = random_tokens(N_PROMPT, 1000 + seed)
+        world.write(text_of([*prompt, *prompt[:150]], 2 * seed))
+        gains.append(world.write(text_of([*random_tokens(N_PROMPT, 2000 + seed), *form(seed)], 2 * seed + 1)))
+    assert sum(gains) / len(gains) > 0.985
