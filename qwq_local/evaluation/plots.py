@@ -16,6 +16,8 @@ DIVERGENCES: Final = (
     ("median_kl_divergence", "s:", "median"),
     ("kl_divergence_99", "^--", "99 %"),
 )
+LEAST_APART: Final = 1.15
+"""Sizes that are nearer to each other share a mark."""
 MARKS: Final = "osD^vP*X"
 """One for each set of questions."""
 
@@ -58,7 +60,20 @@ def _size(run: RunReport) -> float:
 
 def _label(axes: Any, run: RunReport, height: float) -> None:  # noqa: ANN401 - as above
     name = run.head.quantization or run.head.model
-    axes.annotate(name, (_size(run), height), textcoords="offset points", xytext=(5, 5), fontsize=7, rotation=30)
+    axes.annotate(name, (_size(run), height), textcoords="offset points", xytext=(2, 7), fontsize=7, rotation=50)
+
+
+def _by_size(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - as above
+    """Sizes as a scale of doublings, its marks where the files are."""
+    shown: list[float] = []
+    for size in sorted({_size(run) for run in runs}):
+        if not shown or size > shown[-1] * LEAST_APART:
+            shown.append(size)
+    axes.set_xscale("log")
+    axes.set_xticks(shown)
+    axes.xaxis.set_major_formatter("{x:.3g}")
+    axes.minorticks_off()
+    axes.set_xlabel("MB")
 
 
 def _accuracy(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - as above
@@ -71,13 +86,16 @@ def _accuracy(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - a
         axes.errorbar([*map(_size, shown)], values, spans, fmt=MARKS[i % len(MARKS)] + "-", capsize=3, label=name, lw=1)
         for run, value in zip(shown, values, strict=True):
             _label(axes, run, value)
-    axes.set(xlabel="MB", ylabel="% right, 95 % interval", ylim=(0, 108))
+    _by_size(axes, runs)
+    axes.set(ylabel="% right, 95 % interval", ylim=(0, 118), yticks=range(0, 101, 20))
     axes.legend(frameon=False, loc="lower right")
 
 
 def _thoughts(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - as above
     lengths = [[sample.reasoning_tokens for sample in run.samples if sample.ending != "error"] or [0] for run in runs]
-    axes.boxplot(lengths, orientation="horizontal", showmeans=True, flierprops={"markersize": 2}, medianprops={"color": COLOUR})
+    ink, marks = {"color": INK}, {"markersize": 3, "markerfacecolor": COLOUR, "markeredgecolor": COLOUR}
+    looks = {"boxprops": ink, "whiskerprops": ink, "capprops": ink, "medianprops": {"color": COLOUR}, "meanprops": marks, "flierprops": marks}
+    axes.boxplot(lengths, orientation="horizontal", showmeans=True, **looks)
     axes.set_yticks(range(1, len(runs) + 1))
     several = len({run.head.tasks for run in runs}) > 1
     axes.set_yticklabels([f"{run.head.model}, {run.head.tasks}" if several else run.head.model for run in runs])
@@ -92,5 +110,6 @@ def _divergence(axes: Any, runs: Sequence[tuple[RunReport, Any]]) -> None:  # no
         axes.plot([_size(run) for run, _ in shown], [told[key] for _, told in shown], mark, label=label, lw=1)
     for run, told in shown:
         _label(axes, run, told["mean_kl_divergence"])
-    axes.set(xlabel="MB", ylabel="KL divergence, nats", yscale="log")
+    _by_size(axes, [run for run, _ in runs])
+    axes.set(ylabel="KL divergence, nats", yscale="log")
     axes.legend(frameon=False)
