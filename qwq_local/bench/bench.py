@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
+from qwq_local.backend import Rope
 from qwq_local.bench.report import BenchReport, Decoding, Memory, decoding
 from qwq_local.bench.rounds import BenchSettings, OnProgress, Rounds, Speeds
-from qwq_local.errors import LoadError, SettingsError
-from qwq_local.llama import LlamaBackend
-from qwq_local.loading import LoadPlan, apart, choose_file, load_plan, open_backend, wish_of
+from qwq_local.errors import SettingsError
+from qwq_local.loading import LoadPlan, choose_file, interruptibly, load_plan, open_backend, opened, wish_of
 from qwq_local.machine import hardware
 from qwq_local.machine.machine import Machine
 from qwq_local.machine.reading import read_bandwidth
@@ -30,8 +27,6 @@ LOADING: Final = "loading"
 HUNDREDTHS: Final = 100
 STEADY: Final = 0.85
 """Of the better reading of the RAM, what the other must reach to be worth no note."""
-
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,10 @@ def run_bench(name: str | None, load: LoadSettings, settings: BenchSettings, lis
     before = _ram_bandwidth()
     listener.begin(LOADING)
     started_at = time.perf_counter()
-    with _opened(prepared.plan, load, listener) as backend:
+    rope: Rope = "yarn" if load.rope == "yarn" else "native"
+    with opened(partial(open_backend, prepared.plan, rope), partial(_tell_loading, listener)) as backend:
         load_seconds = time.perf_counter() - started_at
-        prefill, decodes = _interruptibly(backend, partial(_time, Rounds(backend, settings, listener.on_progress), settings))
+        prefill, decodes = interruptibly(backend, partial(_time, Rounds(backend, settings, listener.on_progress), settings))
     listener.begin("reading the RAM again")
     memories, notes = ram_first(prepared.machine, before, _ram_bandwidth())
     prepared = replace(prepared, notes=(*prepared.notes, *notes))
@@ -110,34 +106,8 @@ def _ram_bandwidth() -> float | None:
         return None
 
 
-@contextmanager
-def _opened(plan: LoadPlan, load: LoadSettings, listener: BenchListener) -> Iterator[LlamaBackend]:
-    def open_it(stop: threading.Event) -> LlamaBackend:
-        def goes_on(share: float) -> None:
-            if stop.is_set():
-                raise LoadError("Loading was interrupted.")
-            listener.on_progress(LOADING, round(share * HUNDREDTHS), HUNDREDTHS)
-
-        return open_backend(plan, "yarn" if load.rope == "yarn" else "native", goes_on)
-
-    backend = apart(open_it, lambda made: made.close())
-    try:
-        yield backend
-    finally:
-        backend.close()
-
-
-def _interruptibly(backend: LlamaBackend, work: Callable[[], Done]) -> Done:
-    """Do work in a thread of its own, whose decode Ctrl-C ends."""
-    with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(work)
-        try:
-            wait([future])
-        except KeyboardInterrupt:
-            backend.interrupt()
-            wait([future])
-            raise
-    return future.result()
+def _tell_loading(listener: BenchListener, share: float) -> None:
+    listener.on_progress(LOADING, round(share * HUNDREDTHS), HUNDREDTHS)
 
 
 def _time(rounds: Rounds, settings: BenchSettings) -> tuple[Speeds, list[Speeds]]:

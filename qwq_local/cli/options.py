@@ -100,6 +100,18 @@ _SAMPLING: Final = (
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer, thoughts included. [default: what the context holds]"),
     click.option("--think-tokens", type=int, metavar="N", help="Longest thought; it is then closed and answered from. 0 answers at once."),
 )
+_SCORING: Final = (
+    click.option("--ctx", "n_ctx", type=int, default=512, show_default=True, metavar="N", help="Tokens of a chunk."),
+    click.option("--chunks", "max_chunks", type=int, metavar="N", help="Read only the first N chunks. [default: all]"),
+    click.option("--gpu-layers", "n_gpu_layers", type=int, metavar="N", help="Layers to put on the GPU. [default: all that fit]"),
+    click.option(
+        "--kv-type",
+        type=click.Choice([t for t in get_args(KvType) if t != "f32"]),
+        help="Number format of MODEL's KV cache. [default: f16, or q8_0 where memory is short]",
+    ),
+    click.option("--force", is_flag=True, help="Load it although the plan says that it does not fit."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+)
 _TOOLS: Final = (
     click.option(
         "--mcp",
@@ -138,6 +150,11 @@ def sampling_options(body: Body) -> Body:
 def tool_options(body: Body) -> Body:
     """Which tools may be called: fields of ToolFlags."""
     return _apply(_TOOLS, body)
+
+
+def scoring_options(body: Body) -> Body:
+    """How a text is read for its probabilities: fields of likelihood.ScoringSettings, and --json."""
+    return _apply(_SCORING, body)
 
 
 def take_load(options: dict[str, Any]) -> dict[str, Any]:

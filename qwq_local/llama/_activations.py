@@ -6,7 +6,6 @@ GGML_OP_MUL_MAT), save that its sums are float32, and that it passes over batche
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from qwq_local.llama._interrupt import InterruptSwitch
 from qwq_local.llama._library import library
 from qwq_local.llama._model import LlamaModel, LoadListener
 from qwq_local.llama._tensor import Tensor, mul_mat_op
+from qwq_local.llama._whole_text import chunk_start, tokenize_whole
 from qwq_local.quants import F32
 
 BLOCK_PREFIX: Final = "blk."
@@ -69,13 +69,7 @@ class ActivationCollector:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a whole text as llama-imatrix reads it: control tokens are ordinary text, and one newline at the end is dropped."""
-        lib, data = library(), text.removesuffix("\n").encode("utf-8")
-        room = len(data) + 2  # a token for each byte at most, and one at either end
-        tokens = (ctypes.c_int32 * room)()
-        count = lib.llama_tokenize(self._model.vocab, data, len(data), tokens, room, True, False)
-        if count < 0:
-            raise AssertionError(f"the tokenizer gave {-count} tokens for {len(data)} bytes")
-        return list(tokens[:count])
+        return tokenize_whole(self._model.vocab, text)
 
     def read(self, chunk: Sequence[int]) -> None:
         """Read the token ids of one chunk, at most a context's worth, from an empty context, and add to the sums.
@@ -91,8 +85,8 @@ class ActivationCollector:
             raise
 
     def _read(self, chunk: Sequence[int]) -> None:
-        lib, vocab = library(), self._model.vocab
-        first = lib.llama_vocab_bos(vocab) if lib.llama_vocab_get_add_bos(vocab) else chunk[0]
+        start = chunk_start(self._model.vocab)
+        first = chunk[0] if start is None else start
         # Every token wants its logits: the last layer would leave out the others.
         batch = [BatchToken(token, i, 0, wants_logits=True) for i, token in enumerate([first, *chunk[1:]])]
         self._context.truncate(0, 0)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qwq_local.backend import BatchToken, Constraint, Rope, Sampler
 from qwq_local.llama._constraint import ConstraintCompiler
 from qwq_local.llama._context import ContextShape, LlamaContext
@@ -105,6 +108,10 @@ class LlamaBackend:
     def logits(self, batch_index: int) -> list[float]:
         """The logits after a token of the last batch that wanted them, one for each token of the vocabulary."""
         return self._context.logits(batch_index, self.vocabulary.n_tokens)
+
+    def wanted_logits(self, n_rows: int) -> NDArray[np.float32]:
+        """The logits after all `n_rows` tokens of the last batch that wanted them, (n_rows, vocabulary), until the next decode."""
+        return self._context.wanted_logits(n_rows, self.vocabulary.n_tokens)
 
     def new_sampler(self, sampling: Sampling, seed: int, constraint: Constraint | None = None) -> LlamaSampler:
         """A sampler for one request. Raises ConstraintError, and SettingsError where `sampling` names an unknown token."""

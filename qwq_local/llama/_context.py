@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qwq_local.backend import BatchToken, InterruptedDecodeError, Rope
 from qwq_local.errors import DecodeError, LoadError
 from qwq_local.llama._interrupt import InterruptSwitch
@@ -109,6 +112,16 @@ class LlamaContext:
         """The logits after a token of the last batch that wanted them, one for each of `n_vocab` tokens."""
         row = library().llama_get_logits_ith(self.handle, batch_index)
         return list(ctypes.cast(row, ctypes.POINTER(ctypes.c_float * n_vocab)).contents)
+
+    def wanted_logits(self, n_rows: int, n_vocab: int) -> NDArray[np.float32]:
+        """The logits after the `n_rows` tokens of the last batch that wanted them, in their order, (n_rows, n_vocab).
+
+        This is llama.cpp's own memory: it holds other values after the next decode.
+        """
+        first: Any = library().llama_get_logits(self.handle)
+        rows: NDArray[np.float32] = np.ctypeslib.as_array(first, shape=(n_rows, n_vocab))
+        rows.flags.writeable = False
+        return rows
 
     def truncate(self, sequence: int, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` of a sequence."""

@@ -14,6 +14,7 @@ from qwq_local.llama._library import library
 from qwq_local.llama._model import LlamaModel
 from qwq_local.llama._normal import normalized
 from qwq_local.llama._plain_text import plain_pieces
+from qwq_local.llama._whole_text import chunk_start, tokenize_whole
 
 CONTROL: Final = 1 << 3
 USER_DEFINED: Final = 1 << 4
@@ -59,6 +60,15 @@ class LlamaVocabulary:
     def tokenize_verbatim(self, text: str) -> list[int]:
         """The same without normalising: the tokens' bytes are the text's own."""
         return [token for piece in plain_pieces(text, self.markers) for token in self._tokenize_piece(piece)]
+
+    def tokenize_whole(self, text: str) -> list[int]:
+        """Token ids of a whole text as llama.cpp's own tools read a file: not normalised, and without one newline at its end."""
+        return tokenize_whole(self.handle, text)
+
+    @cached_property
+    def chunk_start(self) -> int | None:
+        """The token that those tools read each chunk of a text with instead of its first; QwQ's vocabulary has none."""
+        return chunk_start(self.handle)
 
     def all_bytes(self) -> list[bytes]:
         """What each token stands for: a marker's text, the bytes of any other, nothing where the file only fills up its vocabulary."""

@@ -44,12 +44,22 @@ def open_backend(plan: LoadPlan, rope: Rope, on_progress: LoadListener | None = 
     return backend
 
 
+def open_to_score(plan: LoadPlan, rope: Rope, n_outputs: int, on_progress: LoadListener | None = None) -> LlamaBackend:
+    """Load it for one text, where `n_outputs` tokens of a batch may want logits, or all if a batch has fewer. Raises LoadError."""
+    return _open(plan, 1, rope, on_progress, plan.tuning, n_outputs)
+
+
 def _open(
-    what: LoadPlan | DraftLoad, n_sequences: int, rope: Rope, on_progress: LoadListener | None, tuning: Tuning = UNTUNED
+    what: LoadPlan | DraftLoad,
+    n_sequences: int,
+    rope: Rope,
+    on_progress: LoadListener | None,
+    tuning: Tuning = UNTUNED,
+    n_outputs: int = 0,
 ) -> LlamaBackend:
     placement = what.placement
     shape = context_shape(what.file, placement.n_ctx, placement.kv_type, tuning)
-    shape = replace(shape, n_sequences=n_sequences, n_outputs=n_sequences)
+    shape = replace(shape, n_sequences=n_sequences, n_outputs=min(n_outputs, shape.n_batch) or n_sequences)
     return LlamaBackend(what.file.path, shape, rope, placement.gpu_layers, on_progress, what.gpu_shares)
 
 
