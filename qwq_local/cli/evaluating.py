@@ -19,12 +19,11 @@ from qwq_local.configuration import find_folders
 from qwq_local.errors import SettingsError
 from qwq_local.evaluation.answerers import Answerer, Endpoint, LoadedModel
 from qwq_local.evaluation.journal import read_run
-from qwq_local.evaluation.report import Report, RunReport, report_of
+from qwq_local.evaluation.report import Report, RunReport, report_of, shown_name
 from qwq_local.evaluation.run import run
 from qwq_local.evaluation.sample import RunHead, RunSettings
 from qwq_local.evaluation.tables import page_of
 from qwq_local.evaluation.tasks import FORMATS, TaskSet, read_tasks
-from qwq_local.models import names
 from qwq_local.models.store import find_local
 from qwq_local.runtime import QwQ
 
@@ -98,8 +97,7 @@ def _loaded(name: str | None, load: dict[str, Any], n_parallel: int) -> Iterator
         for text in qwq.notices:
             notice(f"notice: {text}")
         local = find_local(qwq.model.name)
-        shown = names.model_name(local.base, local.quantization) if local.name.endswith(".gguf") else local.name
-        yield LoadedModel(qwq), (shown, local.quantization, local.file_bytes)
+        yield LoadedModel(qwq), (shown_name(local.name), local.quantization, local.file_bytes)
 
 
 def _ask(

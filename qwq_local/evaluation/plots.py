@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from qwq_local.errors import SettingsError
-from qwq_local.evaluation.report import Report, RunReport
+from qwq_local.evaluation.report import Divergence, Report, RunReport
 
 INK: Final = "#848d97"
 COLOUR: Final = "#2f81f7"
-DIVERGENCES: Final = (
-    ("mean_kl_divergence", "o-", "mean"),
-    ("median_kl_divergence", "s:", "median"),
-    ("kl_divergence_99", "^--", "99 %"),
-)
+DIVERGENCES: Final = (("mean", "o-", "mean"), ("median", "s:", "median"), ("percentile_99", "^--", "99 %"))
+"""Figures of a divergence with their marks and names."""
 LEAST_APART: Final = 1.15
 """Sizes that are nearer to each other share a mark."""
 MARKS: Final = "osD^vP*X"
@@ -94,8 +91,8 @@ def _accuracy(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - a
 def _thoughts(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - as above
     lengths = [[sample.reasoning_tokens for sample in run.samples if sample.ending != "error"] or [0] for run in runs]
     ink, marks = {"color": INK}, {"markersize": 3, "markerfacecolor": COLOUR, "markeredgecolor": COLOUR}
-    looks = {"boxprops": ink, "whiskerprops": ink, "capprops": ink, "medianprops": {"color": COLOUR}, "meanprops": marks, "flierprops": marks}
-    axes.boxplot(lengths, orientation="horizontal", showmeans=True, **looks)
+    lines = {"boxprops": ink, "whiskerprops": ink, "capprops": ink, "medianprops": {"color": COLOUR}}
+    axes.boxplot(lengths, orientation="horizontal", showmeans=True, meanprops=marks, flierprops=marks, **lines)
     axes.set_yticks(range(1, len(runs) + 1))
     several = len({run.head.tasks for run in runs}) > 1
     axes.set_yticklabels([f"{run.head.model}, {run.head.tasks}" if several else run.head.model for run in runs])
@@ -104,12 +101,12 @@ def _thoughts(axes: Any, runs: Sequence[RunReport]) -> None:  # noqa: ANN401 - a
     axes.figure.set_figheight(1.2 + 0.35 * len(runs))
 
 
-def _divergence(axes: Any, runs: Sequence[tuple[RunReport, Any]]) -> None:  # noqa: ANN401 - as above
+def _divergence(axes: Any, runs: Sequence[tuple[RunReport, Divergence]]) -> None:  # noqa: ANN401 - as above
     shown = sorted(runs, key=lambda each: _size(each[0]))
     for key, mark, label in DIVERGENCES:
-        axes.plot([_size(run) for run, _ in shown], [told[key] for _, told in shown], mark, label=label, lw=1)
-    for run, told in shown:
-        _label(axes, run, told["mean_kl_divergence"])
+        axes.plot([_size(run) for run, _ in shown], [getattr(found, key) for _, found in shown], mark, label=label, lw=1)
+    for run, found in shown:
+        _label(axes, run, found.mean)
     _by_size(axes, [run for run, _ in runs])
     axes.set(ylabel="KL divergence, nats", yscale="log")
     axes.legend(frameon=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,7 @@ from typing import Any, Self
 from qwq_local.errors import SettingsError
 from qwq_local.evaluation.sample import RunHead, Sample
 from qwq_local.evaluation.statistics import Paired, Summary, compare, summarize, summarize_groups
+from qwq_local.models import names
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,21 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """From a base model, in nats (`qwq divergence`)."""
+
+    mean: float
+    median: float
+    percentile_99: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Runs, each against the first of the same questions, and divergences by the model's name, as `qwq divergence --json` tells them."""
 
     runs: tuple[RunReport, ...]
     comparisons: tuple[Comparison, ...]
-    divergences: dict[str, dict[str, Any]]
+    divergences: Mapping[str, Divergence]
 
     def as_json(self) -> dict[str, Any]:
         """The object that `qwq eval --json` prints."""
@@ -91,9 +101,19 @@ def report_of(runs: Sequence[RunReport], divergences: Iterable[Path] = ()) -> Re
     return Report(tuple(runs), tuple(comparisons), dict(map(_read_divergence, divergences)))
 
 
-def _read_divergence(path: Path) -> tuple[str, dict[str, Any]]:
+def shown_name(name: str) -> str:
+    """The name of a model that was given as a file, as `qwq list` would show it; every other as it is."""
+    if not name.endswith(".gguf"):
+        return name
+    file_name = names.parse(Path(name).name)
+    return names.model_name(file_name.base, file_name.quantization)
+
+
+def _read_divergence(path: Path) -> tuple[str, Divergence]:
     try:
         told = json.loads(path.read_text("utf-8"))
-        return str(told["model"]), told
+        found = told["divergence"]
+        figures = Divergence(float(found["value"]), float(found["median"]), float(found["quantiles"]["0.99"]))
+        return shown_name(str(told["model"])), figures
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} is not what qwq divergence --json writes.", hint="Write it: qwq divergence … --json > FILE") from error

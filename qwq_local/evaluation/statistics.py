@@ -48,7 +48,8 @@ class Summary:
 class Paired:
     """Two runs, question by question.
 
-    `difference` is the second's pass@1 less the first's on the questions of both, with its 95 % interval. `p_value` is that of such a difference, or a greater one, where each question's two results might as well be exchanged.
+    `difference` is the second's pass@1 less the first's on the questions of both, with its 95 % interval. `p_value` is that of such a
+    difference, or a greater one, where each question's two results might as well be exchanged.
     """
 
     n_questions: int

@@ -82,7 +82,7 @@ def test_the_page_needs_nothing_else_and_shows_what_models_wrote_as_text(qwq: Qw
     first = kept(tmp_path / "a.jsonl", "rrrw", model="large", quantization="Q8_0", model_bytes=10**9)
     second = kept(tmp_path / "b.jsonl", "rwww", model="small", quantization="Q2_K", model_bytes=10**8)
     told = tmp_path / "divergence.json"
-    told.write_text(json.dumps({"model": "small", "mean_kl_divergence": 0.2, "median_kl_divergence": 0.1, "kl_divergence_99": 2.0}))
+    told.write_text(json.dumps({"model": "small", "divergence": {"value": 0.2, "median": 0.1, "quantiles": {"0.99": 2.0}}}))
     page = tmp_path / "page.html"
     ended = qwq("eval", "--run", first, "--run", second, "--html", page, "--divergence", told)
     assert (ended.code, ended.err) == (0, f"Written: {page}\n")
