@@ -50,9 +50,11 @@ NANO_BASE: Final = "BF16"
 NANO_QUANTIZATIONS: Final = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 SYNTHETIC_BASE, SYNTHETIC_QUANTIZATIONS = "F16", ("Q8_0", "Q4_0")
 SYNTHETIC_CHUNKS: Final = 2
+SYNTHETIC_SPREAD: Final = 0.5
+"""Of its weights, so that it likes some tokens better than others."""
 SILENT: Final = ScoringListener()
 MOST_TRIES: Final = 20
-NUMBER: Final = r" *(-?[\d.]+)"
+NUMBER: Final = r" *(-?[\d.]+|-?nan)"
 
 REST: Final = [
     *("model", "items of the files that differ", "mean, our file", "mean, their file", "mean unrounded"),
@@ -197,7 +199,7 @@ def pairs_of(folder: Path) -> list[Pair]:
     nano = {file.quantization: file.path for file in made.files}
     synthetic = {quantization: folder / f"synthetic-{quantization}.gguf" for quantization in (SYNTHETIC_BASE, *SYNTHETIC_QUANTIZATIONS)}
     for quantization, path in synthetic.items():
-        write_model(path, TINY, quantization)
+        write_model(path, TINY, quantization, SYNTHETIC_SPREAD)
     return [
         *(Pair(f"nano {quantization}", nano[quantization], nano[NANO_BASE]) for quantization in (NANO_BASE, *NANO_QUANTIZATIONS)),
         *(
