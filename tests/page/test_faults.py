@@ -183,7 +183,7 @@ def test_a_question_never_goes_to_the_chat_that_was_open_before(kept: tuple[Endp
     for question in ("First wording", "Second wording"):
         page.click("#new-chat")
         ask(page, question)
-        expect(page.locator(".answer .bar .figures")).to_have_count(1)
+        wait_until_done(page)
     second, first = history.latest()
     held: list[Route] = []
 
