@@ -28,8 +28,8 @@ from benchmarks.imatrix import NO_YARN, calibration_text
 from benchmarks.logits import log_softmax
 from benchmarks.options import json_option, tools_option
 from benchmarks.oracle import OracleError, run
+from benchmarks.random_checkpoint import write_checkpoint
 from benchmarks.report import Table
-from benchmarks.synthetic import TINY, write_model
 from qwq_convert.pipeline import ConversionChoices, convert
 from qwq_local.likelihood import Divergence, ScoringListener, ScoringSettings, run_divergence, run_perplexity
 from qwq_local.likelihood.base_file import rows_begin
@@ -43,15 +43,18 @@ from qwq_local.loading import context_shape
 from qwq_local.machine.hardware import usable_cores
 from qwq_local.models.store import find
 from tests.checkpoints import NANO
+from tests.shapes import make_config
 
 TOLERANCE: Final = 1e-3
 N_CTX: Final = 512
 NANO_BASE: Final = "BF16"
 NANO_QUANTIZATIONS: Final = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
-SYNTHETIC_BASE, SYNTHETIC_QUANTIZATIONS = "F16", ("Q8_0", "Q4_0")
+SYNTHETIC: Final = make_config(2, 256, 512, (4, 2))
+"""As many tokens as QwQ-32B knows, and rows that every quantization takes."""
+SYNTHETIC_DEVIATION: Final = 0.3
+"""Of its weights: then its logits are spread by 1.4 or so, and tokens are more and less likely."""
+SYNTHETIC_BASE, SYNTHETIC_QUANTIZATIONS = "BF16", ("Q8_0", "Q4_K_M", "Q2_K")
 SYNTHETIC_CHUNKS: Final = 2
-SYNTHETIC_SPREAD: Final = 0.5
-"""Of its weights, so that it likes some tokens better than others."""
 SILENT: Final = ScoringListener()
 MOST_TRIES: Final = 20
 NUMBER: Final = r" *(-?[\d.]+|-?nan)"
@@ -197,9 +200,9 @@ def pairs_of(folder: Path) -> list[Pair]:
     """Nano at its quantizations, and beside itself; and a model of random weights with the vocabulary of a large one."""
     made = convert(NANO, folder, [NANO_BASE, *NANO_QUANTIZATIONS], ConversionChoices("nano", NO_YARN))
     nano = {file.quantization: file.path for file in made.files}
-    synthetic = {quantization: folder / f"synthetic-{quantization}.gguf" for quantization in (SYNTHETIC_BASE, *SYNTHETIC_QUANTIZATIONS)}
-    for quantization, path in synthetic.items():
-        write_model(path, TINY, quantization, SYNTHETIC_SPREAD)
+    checkpoint = write_checkpoint(folder / "random", SYNTHETIC, "BF16", deviation=SYNTHETIC_DEVIATION)
+    made = convert(checkpoint, folder, [SYNTHETIC_BASE, *SYNTHETIC_QUANTIZATIONS], ConversionChoices("synthetic", NO_YARN))
+    synthetic = {file.quantization: file.path for file in made.files}
     return [
         *(Pair(f"nano {quantization}", nano[quantization], nano[NANO_BASE]) for quantization in (NANO_BASE, *NANO_QUANTIZATIONS)),
         *(

@@ -21,8 +21,6 @@ from tests.ghosts import QWEN_0_5B, QWEN_1_5B, shape_metadata
 
 SAMPLE_ROWS = 32
 TINY: Final = replace(QWEN_0_5B, name="tiny", n_layers=2, n_embd=64, n_ff=256, n_heads=1, n_kv_heads=1)
-SPREAD: Final = 0.02
-"""Of weights before a training: with it all tokens are nearly alike to a model."""
 SHAPES: Final = {"tiny": TINY, "0.5B": QWEN_0_5B, "1.5B": QWEN_1_5B}
 
 
@@ -47,25 +45,25 @@ def metadata(shape: ModelShape) -> list[KeyValue]:
     ]
 
 
-def write_model(path: Path, shape: ModelShape, quantization: str, spread: float = SPREAD) -> None:
-    """Write a file of that shape and quantization; `spread` is the standard deviation of all weights."""
+def write_model(path: Path, shape: ModelShape, quantization: str) -> None:
+    """Write a file of that shape and quantization."""
     shapes = shape.tensor_shapes()
     types = choose_types(find_quantization(quantization), shapes, shape.traits)
     with path.open("wb") as file:
         file.write(encode_header(metadata(shape), shapes, types))
         for name, dimensions in shapes.items():
-            file.write(filled(types[name], dimensions, spread))
+            file.write(filled(types[name], dimensions))
 
 
-def filled(kind: TensorType, dimensions: Sequence[int], spread: float = SPREAD) -> bytes:
+def filled(kind: TensorType, dimensions: Sequence[int]) -> bytes:
     """A tensor of random rows, as it stands in a file; `dimensions` have the row length last."""
     size_bytes = tensor_bytes(kind, dimensions)
-    block = random_rows(kind, dimensions[-1], spread)
+    block = random_rows(kind, dimensions[-1])
     return (block * (size_bytes // len(block) + 1))[:size_bytes].ljust(padded(size_bytes), b"\0")
 
 
 @cache
-def random_rows(kind: TensorType, length: int, spread: float) -> bytes:
+def random_rows(kind: TensorType, length: int) -> bytes:
     """SAMPLE_ROWS rows of so many elements, always the same ones."""
-    sample = np.random.default_rng(0).normal(0, spread, (SAMPLE_ROWS, length)).astype(np.float32)
+    sample = np.random.default_rng(0).normal(0, 0.02, (SAMPLE_ROWS, length)).astype(np.float32)
     return sample.tobytes() if kind is F32 else quantize_rows(sample, kind, np.ones(length, np.float32)).tobytes()

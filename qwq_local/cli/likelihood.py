@@ -100,8 +100,10 @@ def _perplexity_page(found: Perplexity) -> Iterator[str]:
     yield _row("perplexity", _told(found.perplexity))
     yield _row("surprise, nats a token", _told(found.surprise))
     yield ""
+    value = found.perplexity.value
+    n_likely = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     yield from _wrapped(
-        f"On average the next token is as hard to foresee as one of {found.perplexity.value:,.3g} that are equally likely. "
+        f"On average the next token is as hard to foresee as one of {n_likely} that are equally likely. "
         "Only models of the same tokens can be compared by it, over the same text in the same chunks."
     )
 

@@ -62,7 +62,8 @@ def encoded(logits: NDArray[np.float32]) -> Rows:
     least = np.maximum(logits.min(1, keepdims=True), top - RANGE)
     log_sum = np.log(np.exp(logits - top).sum(1, keepdims=True, dtype=np.float64)).astype(np.float32)
     scale = (top - least) / STEPS
-    inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale > 0)
+    # Logits that are all but equal are all the least: 1 / scale would be infinite.
+    inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale >= np.finfo(np.float32).tiny)
     rows = np.zeros((n_rows, row_items(n_vocab)), "<u2")
     rows[:, :HEAD_ITEMS].view("<f4")[:] = np.hstack([scale, least - top - log_sum])
     steps = np.rint(inverse * (logits - least))

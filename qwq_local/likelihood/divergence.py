@@ -34,7 +34,7 @@ from qwq_local.plan.reasons import gib
 
 NOTEWORTHY_BYTES: Final = 2**28
 """Of disk: what takes less is not told."""
-ROUNDING: Final = 1e-4
+ROUNDING: Final = 1e-5
 """Nats: below that, a mean divergence may be as much rounding as difference, since the base's log-probabilities are kept in 16 bits."""
 
 

@@ -54,7 +54,7 @@ def test_the_installed_program_is_this_one() -> None:
     assert script.load() is main
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["chat", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["chat", "--help"], ["divergence", "--help"]])
 def test_help_needs_no_heavy_import(arguments: list[str]) -> None:
     code = """
 import sys

@@ -57,8 +57,11 @@ def test_log_probabilities_survive_within_half_a_step_down_to_16_below_the_likel
     assert np.abs(decoded(encoded(logits), 7) - exact).max() < 0.5 * 16 / 65535 + 2e-5
 
 
-def test_equal_logits_are_equally_likely() -> None:
-    assert decoded(encoded(np.full((1, 8), 5, np.float32)), 8) == pytest.approx(-np.log(8))
+@pytest.mark.parametrize("apart", [0, 1e-36, 1e-44])
+def test_logits_that_are_equal_or_all_but_equal_are_equally_likely(apart: float) -> None:
+    logits = np.zeros((1, 8), np.float32)
+    logits[0, 3] = apart
+    assert decoded(encoded(logits), 8) == pytest.approx(-np.log(8))
 
 
 def test_rows_come_back_in_order_with_the_name_of_their_maker() -> None:
