@@ -132,7 +132,8 @@ def test_each_sample_counts_as_an_answer() -> None:
 def test_a_race_takes_as_many_places_as_it_has_samples_and_leaves_them(endless_model: Path) -> None:
     with running(settings(str(endless_model), n_parallel=3, n_queued=1, stop_seconds=0), load_for_three) as endpoint:
         with streamed(endpoint, race=3) as first:
-            next(first.iter_lines())
+            lines = first.iter_lines()  # which would hang up where nobody held it
+            next(lines)
             refused = endpoint.post(CHAT, LONG | {"race": 2})
             assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
         wait_until(lambda: open_answers(endpoint) == 0)
