@@ -69,7 +69,7 @@ def test_nano_made_larger_answers_as_nano_does(tmp_path: Path) -> None:
     shape = write_deep_nano(path, target_bytes=20e6, width=512)
     assert (shape.n_layers, shape.n_embd, shape.n_ff) == (6, 512, 2048)
     assert abs(path.stat().st_size - 20e6) < 2e6
-    problems = problems_of(50)
+    problems = problems_of(20)
     assert greedy_answers(str(path), problems)[0] == greedy_answers("demo", problems)[0]
 
 

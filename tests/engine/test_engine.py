@@ -172,7 +172,7 @@ SHAPES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(PLANS, SHAPES, st.sets(st.integers(1, 60), max_size=6), AHEAD, st.none() | st.integers(0, 4), st.integers(1, 20))
 def test_every_request_ends_once_with_its_own_answer(
     plans: list[Plan],

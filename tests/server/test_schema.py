@@ -18,6 +18,7 @@ def test_the_description_needs_nothing_from_elsewhere(endpoint: Endpoint) -> Non
 
 @pytest.mark.slow
 def test_random_requests_are_answered_as_described(endpoint: Endpoint, tmp_path: Path) -> None:
-    run = run_schemathesis(endpoint.url, 5, tmp_path)
-    assert run.n_cases > 1000, run.output
+    """Of all fields' borders thousands more are sent by `python -m benchmarks.endpoint_schema`."""
+    run = run_schemathesis(endpoint.url, 20, tmp_path, "examples,fuzzing")
+    assert run.n_cases > 400, run.output
     assert run.n_failures == 0, run.output
