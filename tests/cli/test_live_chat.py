@@ -360,11 +360,11 @@ def test_a_terminal_that_wraps_its_lines_when_it_gets_narrower_keeps_nothing_of_
     terminal.ask(QUESTION)
     terminal.await_text(r"thinking \d+ s · \d{3} tokens(\n.*){3}\n>")
     for columns in (50, 25, 110):
-        shown = re.findall(r"· \d+ tokens", terminal.text)
         terminal.resize(columns, 50, wraps=True)
-        time.sleep(0.2)
-        while re.findall(r"· \d+ tokens", terminal.text) == shown:  # until it was drawn in the new width
-            terminal.settle(0.05)
+        for _ in range(3):  # until it was surely drawn in the new width
+            shown = re.findall(r"· \d+ tokens", terminal.text)
+            while re.findall(r"· \d+ tokens", terminal.text) == shown:
+                terminal.settle(0.05)
     assert len(re.findall("thinking", terminal.text)) == len(re.findall("Esc stop", terminal.text)) == 1
     assert "demo. /help lists" in terminal.text
 
