@@ -24,6 +24,7 @@ outermost rooms translate.
     ├── DecodeError            llama.cpp failed in mid-answer
     │   └── ModelClosedError   it was closed meanwhile, or before
     ├── WorkerDiedError        the process that runs llama.cpp was killed or crashed
+    ├── InstallationError      a build, a service or a kit that cannot be put in place, or taken away
     ├── ToolServerError        a server of tools cannot be started, or fails
     └── HistoryError           chats that cannot be kept or read
         ├── ChatNotFoundError  no such chat
@@ -146,6 +147,10 @@ class ModelClosedError(DecodeError):
 
 class WorkerDiedError(QwqError):
     """The process that runs llama.cpp was killed, or crashed; it is started again, but what it was doing is lost."""
+
+
+class InstallationError(QwqError):
+    """A build of llama.cpp, a service or a kit cannot be put in place, or taken away; what was there before still is."""
 
 
 class ToolServerError(QwqError):

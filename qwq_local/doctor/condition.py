@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
 
+from qwq_local.builds import Vendor
 from qwq_local.machine.processes import Process
-
-Vendor: TypeAlias = Literal["NVIDIA", "AMD", "Apple"]
-X86: Final = frozenset({"x86_64", "amd64"})
-"""What systems call Intel's and AMD's processors."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What can be wrong on a machine, and the command that mends it (pure: the facts come in as data).
 
-Builds of llama-cpp-python for each kind of GPU are on its own index (its README, "Supported Backends"); PyPI has the source alone, and
-compiling that without a word about the GPU gives a build for the CPU, which then runs on a GPU machine without complaint.
+Compiling llama-cpp-python without a word about the GPU gives a build for the CPU, which then runs on a GPU machine without complaint.
 """
 
 from __future__ import annotations
@@ -12,15 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from qwq_local.doctor.condition import X86, Facts
+from qwq_local import builds
+from qwq_local.builds import X86
+from qwq_local.doctor.condition import Facts
 from qwq_local.machine.processes import Process
 
-WHEEL_INDEX: Final = "https://abetlen.github.io/llama-cpp-python/whl"
-REQUIREMENT: Final = '"llama-cpp-python>=0.3.36"'
-"""As pyproject.toml says it; an index may still have older ones, which would be installed without a word."""
-CUDA_WHEELS: Final = ((11, 8), (12, 1), (12, 2), (12, 3), (12, 4), (12, 5), (13, 0), (13, 2))
-"""The versions of CUDA there are builds for, the oldest first (its .github/workflows/build-wheels-cuda.yaml)."""
-NOT_ON_WINDOWS: Final = frozenset({(12, 1), (12, 2), (12, 3)})
+_REQUIREMENT: Final = f'"{builds.REQUIREMENT}"'
 SMALLEST_BYTES: Final = 12_800_000_000
 """QwQ-32B at IQ3_XXS, the smallest file that is worth having."""
 RUN_BYTES: Final = SMALLEST_BYTES + 2 * 2**30
@@ -177,21 +173,14 @@ CHECKS: Final[Mapping[str, Check]] = {
 
 def _wheel(facts: Facts) -> str:
     """The build for this machine's GPU, as the index names it."""
-    vendors = {gpu.vendor for gpu in facts.gpus}
-    if "NVIDIA" in vendors:
-        built = [version for version in CUDA_WHEELS if facts.system.os != "Windows" or version not in NOT_ON_WINDOWS]
-        fitting = [version for version in built if version <= (facts.system.driver_cuda or (0, 0))]
-        return f"cu{fitting[-1][0]}{fitting[-1][1]}" if fitting else "vulkan"
-    if "Apple" in vendors:
-        return "metal"
-    return "vulkan" if "AMD" in vendors else "cpu"
+    return builds.suiting({gpu.vendor for gpu in facts.gpus}, facts.system.os, facts.system.driver_cuda)
 
 
 def _install(facts: Facts, wheel: str) -> str:
     """Install that build, or compile it where there is none for this kind of processor."""
-    if wheel not in {"cpu", "metal"} and facts.system.machine.casefold() not in X86:
+    if not builds.is_built(wheel, facts.system.machine):
         return _compile(facts)
-    return f"{_pip(facts)} --no-deps --index-url {WHEEL_INDEX}/{wheel} {REQUIREMENT}"
+    return f"{_pip(facts)} --no-deps --index-url {builds.INDEX}/{wheel} {_REQUIREMENT}"
 
 
 def _wheel_that_loads(facts: Facts) -> str:
@@ -202,7 +191,7 @@ def _wheel_that_loads(facts: Facts) -> str:
 def _compile(facts: Facts) -> str:
     """Compile for this very CPU and for its GPU, which needs NVIDIA's CUDA toolkit or the Vulkan SDK."""
     flags = "-DGGML_NATIVE=on" + _gpu_flag(facts)
-    pip = f"{_pip(facts)} --no-deps --no-cache-dir --no-binary llama-cpp-python {REQUIREMENT}"
+    pip = f"{_pip(facts)} --no-deps --no-cache-dir --no-binary llama-cpp-python {_REQUIREMENT}"
     return f'set "CMAKE_ARGS={flags}" && {pip}' if facts.system.os == "Windows" else f"CMAKE_ARGS={_q(flags)} {pip}"
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from qwq_local.builds import REQUIREMENT
 from qwq_local.doctor import facts
 from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Store, System
-from qwq_local.doctor.diagnosis import CHECKS, REQUIREMENT, diagnose
+from qwq_local.doctor.diagnosis import CHECKS, diagnose
 from qwq_local.doctor.mending import mending
 from qwq_local.llama._build import cuda_of, describe_build
 from qwq_local.machine.processes import Process
@@ -275,7 +276,7 @@ def test_a_model_of_ollamas_has_the_name_of_its_manifest(tmp_path: Path) -> None
 
 def test_the_version_that_is_installed_is_the_one_that_this_package_needs() -> None:
     said = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
-    assert REQUIREMENT.strip('"') in said["project"]["dependencies"]
+    assert REQUIREMENT in said["project"]["dependencies"]
 
 
 def test_a_gpu_that_holds_a_whole_model_leaves_the_cpu_little_to_do() -> None:

@@ -1,0 +1,1 @@
+"""The page in a window of its own, for those who start programs with a double click."""
