@@ -1,7 +1,7 @@
 """llama.cpp for a kit: compiled here for a machine of this kind, or taken from the index of its builds for another.
 
 What is compiled here is meant to run on any such machine: not for this very processor (GGML_NATIVE), and without OpenMP's library, which a
-small system lacks; ggml then uses threads of its own.
+small system lacks; ggml then uses threads of its own. What reads pictures (mtmd) is left out: QwQ reads text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from qwq_local.kit.platforms import PORTABLE_X86, Platform
 from qwq_local.kit.wheels import Wheel, read_wheel, read_wheels
 
 NAME: Final = "llama-cpp-python"
-_FLAGS: Final = {"cpu": "-DGGML_OPENMP=OFF", "metal": "-DGGML_METAL=ON -DGGML_OPENMP=OFF"}
+_ALWAYS: Final = "-DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF"
+_FLAGS: Final = {"cpu": "", "metal": "-DGGML_METAL=ON"}
 _COMPILED: Final = ("avx", "bmi", "f16c", "fma", "amx", "sse4", "sve", "asimd", "i8mm", "bf16")
 """How those of a processor's abilities begin that ggml is compiled for with GGML_NATIVE."""
 
@@ -49,7 +50,7 @@ def compile_wheel(version: Version, build: str, folder: Path, kept: Path, *, is_
             return _put(wheel.path, folder)
     shelf.mkdir(parents=True, exist_ok=True)
     native = "-DGGML_NATIVE=ON" if is_native else "-DGGML_NATIVE=OFF"
-    said = f"{os.environ.get('CMAKE_ARGS', '')} {native} {_FLAGS[build]}".strip()
+    said = f"{os.environ.get('CMAKE_ARGS', '')} {native} {_ALWAYS} {_FLAGS[build]}".strip()
     pip_runs.build(f"{NAME}=={version}", shelf, variables={"CMAKE_ARGS": said, "PIP_NO_BINARY": NAME}, is_cached=False)
     [made] = [wheel for wheel in read_wheels(shelf) if wheel.version == version]
     return _put(made.path, folder)

@@ -24,6 +24,8 @@ from qwq_local.kit.wish import KitListener, KitWish
 
 MAX_ROUNDS: Final = 12
 """What the wheels that were brought need in turn is brought in the next round; a chain of this length is none."""
+COMPILED_PERCENT: Final = 135
+"""What an installed wheel takes beside what it holds: Python's modules are compiled then."""
 INCOMING: Final = ".incoming"
 LLAMA: Final = canonicalize_name(llama_wheel.NAME)
 
@@ -63,7 +65,7 @@ class Wheelhouse:
             if wheel.path not in every:
                 wheel.path.unlink()
         shutil.rmtree(self._incoming)
-        unpacked_bytes = max(sum(wheel.unpacked_bytes for wheel in wheels) for wheels in chosen.values())
+        unpacked_bytes = max(sum(wheel.unpacked_bytes for wheel in wheels) for wheels in chosen.values()) * COMPILED_PERCENT // 100
         return Gathered(tuple(sorted(every.values(), key=lambda wheel: wheel.path.name)), requirement, flags, unpacked_bytes)
 
     @property

@@ -25,7 +25,7 @@ class KitWish:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        _require_known("Python", self.pythons, PYTHONS)
+        _require_known("Python", self.pythons or ["no version at all"], PYTHONS)
         _require_known("extra", self.extras, EXTRAS)
         if self.build:
             _require_known(f"build for {self.platform.name}", [self.build], self.platform.builds)
@@ -54,6 +54,6 @@ class KitListener:
 
 
 def _require_known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
-    for name in given or ("",):
+    for name in given:
         if name not in known:
             raise SettingsError(f"There is no {what} {name!r} for kits.", hint=f"There are: {', '.join(known)}.")

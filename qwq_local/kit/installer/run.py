@@ -112,6 +112,7 @@ def _still_answers(place: Place) -> bool:
 
 def _renew(kit: Path, manifest: Manifest, place: Place, kit_id: str, *, with_model: bool) -> None:
     _require_room(place.root, manifest.unpacked_bytes, "the program")
+    _say("  unpacking the program, which takes a minute …")
     make_environment(place.new, kit, manifest)
     _say(f"  program unpacked, {_size(_bytes_below(place.new))}")
     if with_model:
