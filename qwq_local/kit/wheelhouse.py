@@ -140,7 +140,7 @@ class Wheelhouse:
             self._take(path)
         if without:
             raise InstallationError(
-                f"There are no wheels for {self.wish.platform.name} and Python {python} of {', '.join(without)}.",
+                f"There are no wheels for {self.wish.platform.name} and Python {python} of {', '.join(sorted(without))}.",
                 hint="Take another --python or --platform; or make the kit on such a machine.",
             )
 
@@ -182,15 +182,18 @@ def earlier_wheels(wish: KitWish, python: str, lacking: Iterable[str]) -> list[P
     ]
 
 
-def _requires(wheels: Iterable[Wheel], name: NormalizedName) -> Sequence[str] | None:
-    """What a package needs: as its wheel says, or while there is none, as the one that is installed here says."""
-    for wheel in wheels:
-        if wheel.name == name:
-            return wheel.requires
+def requires_here(name: NormalizedName) -> Sequence[str] | None:
+    """What a package that is installed here needs; None for one that is not."""
     try:
         return distribution(name).requires or ()
     except PackageNotFoundError:
         return None
+
+
+def _requires(wheels: Iterable[Wheel], name: NormalizedName) -> Sequence[str] | None:
+    """What a package needs: as its wheel says, or while there is none, as the one that is installed here says."""
+    said = [wheel.requires for wheel in wheels if wheel.name == name]
+    return said[0] if said else requires_here(name)
 
 
 def _fitting(wheels: Iterable[Wheel], name: NormalizedName, need: Need) -> list[Wheel]:
