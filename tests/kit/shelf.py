@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -30,7 +31,14 @@ REQUIRES: Final = {
 }
 
 
-def write_wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any", requires: Iterable[str] = (), **files: bytes) -> Path:
+def write_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    tag: str = "py3-none-any",
+    requires: Iterable[str] = (),
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> Path:
     """A wheel that holds its metadata and some files."""
     stem = f"{name.replace('-', '_')}-{version}"
     path = folder / f"{stem}-{tag}.whl"
@@ -43,8 +51,10 @@ def write_wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any"
     }
     with zipfile.ZipFile(path, "w") as archive:
         for inside, content in parts.items():
-            archive.writestr(inside, content)
-        archive.writestr(f"{stem}.dist-info/RECORD", "".join(f"{inside},,\n" for inside in [*parts, f"{stem}.dist-info/RECORD"]))
+            archive.writestr(zipfile.ZipInfo(inside), content)
+        archive.writestr(
+            zipfile.ZipInfo(f"{stem}.dist-info/RECORD"), "".join(f"{inside},,\n" for inside in [*parts, f"{stem}.dist-info/RECORD"])
+        )
     return path
 
 

@@ -164,9 +164,9 @@ def test_an_unknown_platform_gets_a_suggestion() -> None:
 
 
 def test_a_damaged_wheel_is_deleted_so_that_it_is_brought_anew(tmp_path: Path) -> None:
-    whole = write_wheel(tmp_path, "whole", "1", module=b"x" * 4000)
-    cut = write_wheel(tmp_path, "cut", "1", module=b"x" * 4000)
-    flipped = write_wheel(tmp_path, "flipped", "1", module=b"x" * 4000)
+    whole = write_wheel(tmp_path, "whole", "1", files={"module.py": b"x" * 4000})
+    cut = write_wheel(tmp_path, "cut", "1", files={"module.py": b"x" * 4000})
+    flipped = write_wheel(tmp_path, "flipped", "1", files={"module.py": b"x" * 4000})
     cut.write_bytes(cut.read_bytes()[:-30])
     flip(flipped)
     assert [wheel.name for wheel in read_wheels(tmp_path)] == ["whole"]
@@ -179,13 +179,8 @@ def test_the_glibc_that_a_kit_needs_is_the_newest_of_its_wheels(tmp_path: Path) 
     write_wheel(tmp_path, "both", "1", "cp312-cp312-manylinux_2_28_x86_64.manylinux_2_17_x86_64")
     assert glibc_of(read_wheels(tmp_path)) == "2.17"
     write_wheel(tmp_path, "legacy", "1", "cp312-cp312-manylinux2014_x86_64")
-    write_wheel(
-        tmp_path,
-        "compiled",
-        "1",
-        "py3-none-linux_x86_64",
-        **{"lib/liba.so.0": b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.4\0", "a.py": b"GLIBC_2.99"},
-    )
+    libraries = {"lib/liba.so.0": b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.4\0", "a.py": b"GLIBC_2.99"}
+    write_wheel(tmp_path, "compiled", "1", "py3-none-linux_x86_64", files=libraries)
     assert glibc_of(read_wheels(tmp_path)) == "2.34"
 
 

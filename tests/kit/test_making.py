@@ -301,10 +301,10 @@ def test_a_model_that_is_not_asked_for_any_more_is_not_deleted(tmp_path: Path, m
     assert read_manifest(tmp_path / "kit").models
 
 
+@pytest.mark.usefixtures("model")
 def test_too_little_room_is_told_before_anything_is_brought(
     tmp_path: Path,
     index: Index,
-    model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Usage(NamedTuple):
