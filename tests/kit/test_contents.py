@@ -248,7 +248,7 @@ def kit(tmp_path: Path) -> Path:
 def tools(tmp_path: Path, **pythons: str) -> str:
     """A PATH with what a shell needs and these Pythons, each a line of shell."""
     folder = tmp_path / "bin"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name in ("dirname", "sh", "pwd"):
         if found := shutil.which(name):
             (folder / name).symlink_to(found)
@@ -300,6 +300,19 @@ def test_a_kit_that_is_not_finished_cannot_be_installed(tmp_path: Path, kit: Pat
     (kit / MANIFEST).rename(kit / "kit.json.part")
     done = start(kit, path=tools(tmp_path, python3=f'exec {sys.executable} "$@"'))
     assert (done.returncode, "is no finished kit" in done.stderr) == (1, True)
+
+
+@posix
+@pytest.mark.parametrize("name", ["installer/run.py", "kit.json"])
+def test_an_installer_that_is_damaged_itself_says_so_in_plain_words(tmp_path: Path, kit: Path, name: str) -> None:
+    (kit / name).write_text((kit / name).read_text().replace("def main", "def ma(n").replace('"pythons"', '"pyth\0ns"'))
+    done = start(kit, "--python", sys.executable, path=tools(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: The kit is damaged: {name} ")
+    assert "Traceback" not in done.stderr
+    (kit / name).unlink()
+    missing = start(kit, "--python", sys.executable, path=tools(tmp_path / "second"))
+    assert (missing.returncode, "Traceback" in missing.stderr, name in missing.stderr) == (1, False, True)
 
 
 def test_an_old_python_understands_the_file_that_tells_it_so() -> None:
