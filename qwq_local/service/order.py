@@ -38,7 +38,7 @@ _OTHERS: Final = (
     "HIP_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
 )
-SECRET: Final = "QWQ_API_KEY"
+KEY_VARIABLE: Final = "QWQ_API_KEY"
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - what a service sees none of
 
 
@@ -71,10 +71,10 @@ def kept_environment(environment: Mapping[str, str]) -> tuple[tuple[str, str], .
 
     Relative paths are made absolute. Raises InstallationError for a key, which belongs in no such file.
     """
-    if environment.get(SECRET):
+    if environment.get(KEY_VARIABLE):
         raise InstallationError(
-            f"{SECRET} is set, and a service's file is no place for a key.",
-            hint=f"Write the key into a file only you can read, and: env -u {SECRET} qwq service install --api-key-file FILE",
+            f"{KEY_VARIABLE} is set, and a service's file is no place for a key.",
+            hint=f"Write the key into a file only you can read, and: env -u {KEY_VARIABLE} qwq service install --api-key-file FILE",
         )
     kept = {
         name: _absolute(text) if name in _PATHS else text

@@ -1,7 +1,8 @@
-"""A service as systemd's user manager has it (pure): the unit's file, and what it says (systemd.service(5), systemd.exec(5), systemd.syntax(7)).
+"""A service as systemd's user manager has it (pure): the unit's file, and what it says (systemd.service(5), systemd.exec(5)).
 
 What a user's manager can do of systemd's hardening is here. It is not root, so the file system of the service's own stands on a user
-namespace (PrivateUsers), where the system allows one. No PrivateDevices: the GPU is a device.
+namespace (PrivateUsers), where the system allows one. No PrivateDevices: the GPU is a device. ProtectProc, ProcSubset, PrivateIPC and
+IPAddressDeny are missing since a user's manager passes over them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A service as Windows' Task Scheduler has it (pure): a task of the user's own, which needs no administrator, and the script it runs.
 
 A real Windows service would need an administrator, and would not see the user's models and chats. The task's file follows the Task
-Scheduler Schema 1.2 (learn.microsoft.com, "Task Scheduler Schema"), which gives a trigger's elements an order. It is started at logon and when
-it is registered, and once a minute from then on: that does nothing while it runs (IgnoreNew), and starts it again where it died.
+Scheduler Schema 1.2 (learn.microsoft.com, "Task Scheduler Schema"), which gives a trigger's elements an order. It is started at logon
+and when it is registered, and once a minute from then on: that does nothing while it runs (IgnoreNew), and starts it where it died.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SETTINGS: Final = (
 
 
 def render(order: Order, user: str, script: PureWindowsPath) -> bytes:
-    """The task's file; `user` is DOMAIN\\name, and `script` the file that holds what `render_script` gives."""
+    """The task's file; `user` is the domain's and the user's name, and `script` the file that holds what `render_script` gives."""
     task = ET.Element("Task", {"version": "1.2", "xmlns": SPACE})
     about = ET.SubElement(task, "RegistrationInfo")
     _put(about, "Description", f"{DESCRIPTION} (qwq service)")
@@ -54,7 +54,7 @@ def render(order: Order, user: str, script: PureWindowsPath) -> bytes:
     action = ET.SubElement(ET.SubElement(task, "Actions", {"Context": "Author"}), "Exec")
     _put(action, "Command", "conhost.exe")  # with --headless it has no window
     _put(action, "Arguments", f'--headless cmd.exe /d /c "{script}"')
-    return ET.tostring(task, "utf-16", xml_declaration=True)
+    return bytes(ET.tostring(task, "utf-16", xml_declaration=True))
 
 
 def _put(parent: ET.Element, name: str, text: str) -> None:
@@ -80,7 +80,7 @@ def read(content: bytes) -> Order | None:
     try:
         said = json.loads(ET.fromstring(content).findtext(f"{{{SPACE}}}Data") or "")  # noqa: S314 - a file of the user's own
         environment = tuple((str(name), str(text)) for name, text in said["environment"])
-        words = {name: tuple(map(str, said[name])) for name in ("program", "options", "writable")}
+        program, options, writable = (tuple(map(str, said[name])) for name in ("program", "options", "writable"))
     except (ET.ParseError, ValueError, LookupError, TypeError):
         return None
-    return Order(**words, environment=environment)
+    return Order(program, options, environment, writable)
