@@ -60,7 +60,7 @@ def status_command(n_lines: int, *, as_json: bool) -> int:
     Example:
         qwq service status -n 20
     """
-    from qwq_local.cli.servicing import show_status
+    from qwq_local.cli.service_status import show_status
 
     return show_status(n_lines, as_json=as_json)
 
@@ -73,6 +73,6 @@ def remove_command() -> None:
     Example:
         qwq service remove
     """
-    from qwq_local.cli.servicing import remove_service
+    from qwq_local.cli.service_status import remove_service
 
     remove_service()

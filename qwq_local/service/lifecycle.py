@@ -18,6 +18,8 @@ SILENT_SECONDS: Final = 90.0
 DEAD_SECONDS: Final = 10.0
 """How long it may not run, while it is started."""
 LOG_LINES: Final = 12
+HEALTH_LINES: Final = 500
+"""So many more are read, since they may all be of whoever asked for its health."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Installer:
             self.manager.start(order)
             health = self._wait(address)
         except BaseException as error:
-            lines = self.manager.log_lines(LOG_LINES) if isinstance(error, InstallationError) else []
+            lines = telling(self.manager, LOG_LINES) if isinstance(error, InstallationError) else []
             self._put_back(before)
             if lines and isinstance(error, InstallationError):
                 raise InstallationError("\n".join([f"{error} Its log ends:", *lines]), hint=error.hint) from error
@@ -135,7 +137,13 @@ def look(manager: Manager, n_lines: int, ask_at: Callable[[Address], Health | No
     if order is None:
         return Status(None, State(), None, None, ())
     state, address = manager.state(), address_of(order)
-    return Status(order, state, address, ask_at(address) if state.is_running else None, tuple(manager.log_lines(n_lines)))
+    return Status(order, state, address, ask_at(address) if state.is_running else None, tuple(telling(manager, n_lines)))
+
+
+def telling(manager: Manager, n_lines: int) -> list[str]:
+    """The last lines of its log but those of whoever asks for its health, as waiting for it does."""
+    lines = [line for line in manager.log_lines(n_lines + HEALTH_LINES) if " path=/health " not in line] if n_lines else []
+    return lines[-n_lines:]
 
 
 def remove(manager: Manager) -> bool:

@@ -99,12 +99,8 @@ def run(command: Sequence[str]) -> Ran:
 
 
 def command_environment() -> dict[str, str]:
-    """That of this process, without what a frozen app sets for its own libraries, and with the user's bus, which su and sudo leave out."""
+    """That of this process, in English, and with the folder of the user's bus, which su and sudo leave out."""
     environment = dict(os.environ)
-    if getattr(sys, "frozen", False):
-        original = environment.pop("LD_LIBRARY_PATH_ORIG", None)
-        environment.pop("LD_LIBRARY_PATH", None)
-        environment |= {} if original is None else {"LD_LIBRARY_PATH": original}
     if sys.platform == "linux" and not environment.get("XDG_RUNTIME_DIR"):
         folder = Path(f"/run/user/{os.getuid()}")
         environment |= {"XDG_RUNTIME_DIR": str(folder)} if folder.is_dir() else {}

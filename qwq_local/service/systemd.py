@@ -113,7 +113,7 @@ class Systemd:
 
     def log_lines(self, n_lines: int) -> list[str]:
         """From the journal."""
-        ran = self.run(["journalctl", "--user", f"--unit={UNIT}", f"--lines={n_lines}", "--output=short-iso", "--no-pager", "--quiet"])
+        ran = self.run(["journalctl", "--user", f"--unit={UNIT}", f"--lines={n_lines}", "--output=cat", "--no-pager", "--quiet"])
         return [line for line in ran.out.splitlines() if not line.startswith("-- ")]
 
 
