@@ -74,7 +74,7 @@ def main() -> int:
         asked.out.mkdir(parents=True, exist_ok=True)
         package = asked.out / f"{PACKAGE}_{version()}_{architecture()}.deb"
         settle(root)
-        run("dpkg-deb", "--build", "--root-owner-group", "-Zxz", str(root), str(package))
+        run("dpkg-deb", "--build", "--root-owner-group", str(root), str(package))
     sys.stdout.write(f"{package}  {package.stat().st_size / 1e6:.1f} MB  Depends: {depends}\n")
     return 0
 

@@ -13,7 +13,12 @@ FORMAT: Final = "https://www.debian.org/doc/packaging-manuals/copyright-format/1
 TOOLS: Final = frozenset({"pip", "setuptools", "wheel", "pyinstaller-hooks-contrib", "altgraph", "packaging"})
 """In the environment to build with, and not packed."""
 LICENCE_FILE: Final = re.compile(r"(^|/)(LICEN[CS]E|COPYING|NOTICE)[^/]*$", re.IGNORECASE)
-APACHE: Final = "On Debian systems, the full text of the Apache License 2.0 is in /usr/share/common-licenses/Apache-2.0."
+COMMON: Final = {
+    re.compile(r"Apache License\s+Version 2\.0, January 2004.*?END OF TERMS AND CONDITIONS", re.DOTALL | re.IGNORECASE): "Apache-2.0",
+    re.compile(r"GNU GENERAL PUBLIC LICENSE\s+Version (\d).*?END OF TERMS AND CONDITIONS", re.DOTALL): "GPL-{}",
+    re.compile(r"GNU LESSER GENERAL PUBLIC LICENSE\s+Version (\d).*?(?=\Z|\n-{5})", re.DOTALL): "LGPL-{}",
+}
+"""Licences by their beginning and their end, and what they are called in /usr/share/common-licenses."""
 OWN: Final = "qwq-local"
 SPDX: Final = {
     "MIT License": "MIT",
@@ -34,7 +39,11 @@ def copyright_file(tree: Path, environment: Path, app: Path) -> str:
 
 
 def _own() -> str:
-    return _paragraph("*", "The qwq-local developers", "Apache-2.0", APACHE)
+    return _paragraph("*", "The qwq-local developers", "Apache-2.0", _at("Apache-2.0"))
+
+
+def _at(name: str) -> str:
+    return f"On Debian systems, the full text of this licence is in /usr/share/common-licenses/{name}."
 
 
 def _packages(environment: Path) -> Iterator[str]:
@@ -43,13 +52,13 @@ def _packages(environment: Path) -> Iterator[str]:
     found = {dist.metadata["Name"].casefold(): dist for dist in distributions(path=folders)}
     for name in sorted(found.keys() - TOOLS - {OWN}):
         dist = found[name]
-        text = "\n\n".join(_texts(dist)) or f"See {dist.metadata.get('Home-page') or 'its project page'} on PyPI."
+        text = "\n\n".join(_texts(dist)) or f"See the page of {dist.metadata['Name']} on PyPI."
         yield _paragraph(_place(dist), _holders(text, dist), _licence_name(dist), text)
 
 
 def _texts(dist: Distribution) -> Iterator[str]:
     for path in sorted(dist.files or ()):
-        if LICENCE_FILE.search(path.as_posix()) and ".dist-info" in path.as_posix() and path.locate().is_file():
+        if LICENCE_FILE.search(path.as_posix()) and ".dist-info" in path.as_posix() and Path(str(path.locate())).is_file():
             yield Path(str(path.locate())).read_text("utf-8", "replace")
 
 
@@ -60,7 +69,8 @@ def _place(dist: Distribution) -> str:
 
 
 def _licence_name(dist: Distribution) -> str:
-    said = dist.metadata.get("License-Expression") or dist.metadata.get("License") or ""
+    facts = dist.metadata.json
+    said = str(facts.get("license_expression") or facts.get("license") or "")
     classifiers = [text.rpartition(" :: ")[2] for text in dist.metadata.get_all("Classifier") or () if text.startswith("License :: ")]
     first = said if said and "\n" not in said and len(said) < 60 else next(iter(classifiers), "other")
     spelled = SPDX.get(first, first)
@@ -70,7 +80,8 @@ def _licence_name(dist: Distribution) -> str:
 
 def _holders(text: str, dist: Distribution) -> str:
     lines = [line.strip(" *#") for line in text.splitlines() if re.match(r"[\s*#]*copyright\b.*\d{4}", line, re.IGNORECASE)]
-    author = dist.metadata.get("Author") or dist.metadata.get("Author-email") or "its authors"
+    facts = dist.metadata.json
+    author = str(facts.get("author") or facts.get("author_email") or "its authors")
     return "\n ".join(dict.fromkeys(lines)) or " ".join(author.split())
 
 
@@ -103,7 +114,9 @@ def _paragraph(files: str, holders: str, name: str, text: str) -> str:
 
 
 def _block(text: str) -> str:
-    """Every line indented, and a dot for an empty one."""
+    """Every line indented, and a dot for an empty one; long licences that every Debian has are only referred to."""
+    for pattern, name in COMMON.items():
+        text = pattern.sub(lambda found, name=name: f"[{_at(name.format(*found.groups()))}]", text)  # type: ignore[misc]
     lines = [line.rstrip() for line in text.expandtabs().strip().splitlines()]
     return "\n".join(f" {line}" if line else " ." for line in lines)
 

@@ -96,7 +96,7 @@ class Systemd:
         if self._show().get("ActiveState") in {"active", "activating", "deactivating"}:
             raise InstallationError(f"{UNIT} cannot be stopped.", hint=f"See: systemctl --user status {UNIT}")
         delete(self.own / UNIT, self.own / "default.target.wants" / UNIT)
-        for folder in (self.own / "default.target.wants", self.own):
+        for folder in (self.own / "default.target.wants", self.own, *self.own.parents[:2]):
             with suppress(OSError):  # it is not there, or others have files in it
                 folder.rmdir()
         self.run(["systemctl", "--user", "daemon-reload"])
