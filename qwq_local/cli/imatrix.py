@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qwq_local.cli.activity import StatusLine
+from qwq_local.cli.completing import values
 from qwq_local.cli.terminal import LoadingBar, duration
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("imatrix")
-@click.argument("model")
+@click.argument("model", shell_complete=values.models)
 @click.argument("text_path", metavar="TEXTFILE", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to make, usually NAME.gguf.")
 @click.option("--ctx", "n_ctx", type=int, default=512, show_default=True, metavar="N", help="Tokens of one chunk.")

@@ -11,6 +11,7 @@ import click
 
 from qwq_local import card
 from qwq_local.cli.activity import Activity
+from qwq_local.cli.completing import values
 from qwq_local.cli.terminal import notice
 from qwq_local.cli.transfer import TransferBar
 from qwq_local.configuration import find_folders
@@ -20,7 +21,7 @@ from qwq_local.models.record import Record
 
 
 @click.command("pull")
-@click.argument("quantization", required=False, metavar="[QUANT]")
+@click.argument("quantization", required=False, metavar="[QUANT]", shell_complete=values.published_quantizations)
 @click.option("--repo", "repository", metavar="OWNER/NAME", help="Take it from this repository. [default: the first known one that has it]")
 @click.option("--revision", default="main", show_default=True, metavar="NAME", help="Branch, tag or commit of the repository.")
 @click.option("--offline", "is_offline", is_flag=True, help="Don't use the network; HF_HUB_OFFLINE=1 says so for all programs.")
