@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qwq_local.cli.activity import StatusLine
 from qwq_local.cli.completing import values
-from qwq_local.cli.terminal import LoadingBar, duration
 
 if TYPE_CHECKING:
     from qwq_convert.measure import MeasuringProgress
@@ -54,12 +52,17 @@ class MeasuringBar:
     """One line on a terminal: how much of the model is loaded, then how many chunks are read and how long the others will take."""
 
     def __init__(self, clock: float) -> None:
+        from qwq_local.cli.activity import StatusLine
+        from qwq_local.cli.terminal import LoadingBar
+
         self._loading = LoadingBar(clock)
         self._line = StatusLine()
         self._started_at: float | None = None
 
     def update(self, progress: MeasuringProgress) -> None:
         """Show it."""
+        from qwq_local.cli.terminal import duration
+
         clock = time.perf_counter()
         if progress.stage == "loading":
             self._loading.update(progress.done, clock)
