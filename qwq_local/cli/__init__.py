@@ -38,13 +38,14 @@ _COMMANDS = {
     "pull": "Download QwQ-32B as GGUF.",
     "rm": "Delete a model.",
     "serve": "Answer over HTTP, as OpenAI, Anthropic and Ollama do.",
+    "service": "Start the endpoint at login, and keep it alive.",
     "show": "Show what is in a model file.",
     "tune": "Find what makes a model faster here, and keep it.",
     "verify": "Compare a model file with its recorded hash.",
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask", "bench", "chat", "eval", "history", "serve", "tune")
+_CONFIGURED = ("ask", "bench", "chat", "eval", "history", "serve", "service", "tune")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 
@@ -83,7 +84,7 @@ def qwq(ctx: click.Context) -> None:
         from qwq_local.configuration import read_configuration
 
         said = dict(read_configuration().arguments)
-        ctx.default_map = {ctx.invoked_subcommand: said | {"continue": said}}
+        ctx.default_map = {ctx.invoked_subcommand: said | {"continue": said, "install": said}}
 
 
 def main() -> NoReturn:
