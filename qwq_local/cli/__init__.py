@@ -41,6 +41,7 @@ _COMMANDS = {
     "service": "Start the endpoint at login, and keep it alive.",
     "show": "Show what is in a model file.",
     "tune": "Find what makes a model faster here, and keep it.",
+    "uninstall": "Remove qwq; chats and models stay unless they are named.",
     "verify": "Compare a model file with its recorded hash.",
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
