@@ -2,7 +2,7 @@
 
 A script hands over the line up to the cursor (`_QWQ_LINE`), whose words Python takes apart alike for all shells; it reads a line for each
 thing that fits: `plain`, `file` or `dir`, the whole word, and what it is, with tabs between. Files are for where nothing
-plain fits. What cannot be printed is not offered.
+plain fits. What cannot be printed is not offered. The first line, `typed`, is the word at the cursor without its quotes.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ class LineComplete(ShellComplete):
             for item in found:
                 item.value = option + joint + item.value
         return found
+
+    def complete(self) -> str:
+        """All lines."""
+        return f"typed\t{' '.join(self.get_completion_args()[1].split())}\n{super().complete()}"
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
         """A line, whatever is in the help."""
