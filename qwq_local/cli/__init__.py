@@ -7,19 +7,25 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from qwq_local import __version__
 from qwq_local.errors import QwqError, SettingsError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETION_ASKED = "_QWQ_COMPLETE"
+"""The variable that a shell's script sets when TAB is pressed; click looks for it under this name."""
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _COMMANDS = {
     "ask": "Answer one question.",
     "bench": "Measure how fast a model runs here, and what it could reach.",
     "chat": "Talk with the model in the terminal.",
+    "completion": "Let the shell complete qwq's commands, options and models.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
     "divergence": "Measure how far a model is from the one it was made of.",
     "doctor": "Find what is wrong here, and the command that mends it.",
@@ -35,6 +41,7 @@ _COMMANDS = {
     "service": "Start the endpoint at login, and keep it alive.",
     "show": "Show what is in a model file.",
     "tune": "Find what makes a model faster here, and keep it.",
+    "uninstall": "Remove qwq; chats and models stay unless they are named.",
     "verify": "Compare a model file with its recorded hash.",
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
@@ -52,6 +59,12 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"qwq_local.cli.{cmd_name}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=line) for name, line in _COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]  # a group's own would import every command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
         with formatter.section("Commands"):
@@ -99,6 +112,10 @@ def main() -> NoReturn:
 
 
 def _run(arguments: list[str] | None = None) -> int:
+    if COMPLETION_ASKED in os.environ:
+        from qwq_local.cli.completing.shells import register
+
+        register()
     if arguments is None and len(sys.argv) == 1 and _is_watched():
         arguments = ["chat"]
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -72,3 +72,26 @@ def find_process(arguments: Sequence[str]) -> Started | None:
         if wanted and (process.info["cmdline"] or [])[-len(wanted) :] == wanted
     ]
     return min(found, key=lambda process: process.started_at, default=None)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running program: the words that it was started with, and its environment, which is empty where the system does not tell."""
+
+    pid: int
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def running_programs(is_meant: Callable[[Sequence[str]], bool]) -> list[Running]:
+    """The programs of this user whose command line is meant, but this one and whatever started it."""
+    own = psutil.Process()
+    user, excluded = own.username(), {own.pid, *(parent.pid for parent in own.parents())}
+    return [
+        Running(process.pid, tuple(process.info["cmdline"]), process.info["environ"] or {})
+        for process in psutil.process_iter(["cmdline", "environ", "username"])
+        if process.pid not in excluded
+        and process.info["username"] == user
+        and process.info["cmdline"]
+        and is_meant(process.info["cmdline"])
+    ]
