@@ -32,6 +32,7 @@ _COMMANDS = {
     "eval": "Find out what a model gets right.",
     "history": "List, search, show, continue, export and remove chats.",
     "imatrix": "Measure what matters in a model's weights, before quantizing.",
+    "kit": "Gather what a machine without network needs.",
     "list": "List the models on this machine.",
     "perplexity": "Measure how likely a model finds a text.",
     "plan": "Say what to run on this machine, and why.",
