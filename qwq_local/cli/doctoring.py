@@ -53,11 +53,14 @@ def look(*, as_json: bool) -> int:
 
 
 def undo(*, is_dry: bool, as_json: bool) -> int:
-    """Put back what was before the last exchange, or tell how; the exit code."""
+    """Put back what was before the last exchange, also before one that was broken off, or tell how; the exit code."""
     swapper = _swapper(asked.system_facts(Report()))
     if is_dry:
         steps = swapper.undo_steps()
         click.echo(json.dumps({"steps": steps}) if as_json else "\n".join(_numbered(steps)))
+        return 0
+    if told := swapper.mend():
+        click.echo(json.dumps({"mended": told}) if as_json else told)
         return 0
     done = swapper.undo()
     if as_json:
