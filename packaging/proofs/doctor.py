@@ -22,7 +22,7 @@ from pretence import APPLE, KILLED, NVML, add_to_mirror, amd_card, compile_libra
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 VERSION, OTHER = "0.3.36", "0.3.36+proof"
-KILLS: Final = 8
+KILLS: Final = 6
 
 
 def main() -> int:

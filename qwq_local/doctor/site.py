@@ -85,6 +85,18 @@ def files_in(site: Path) -> tuple[PurePosixPath, ...]:
     return tuple(PurePosixPath(path.relative_to(site).as_posix()) for path in sorted(found, key=lambda path: (path not in records, path)))
 
 
+def _files_of(stage: Path) -> list[PurePosixPath]:
+    """All that is to be put in place, RECORD first; uv leaves a hidden file of its own beside it."""
+    paths = [path for path in sorted(stage.rglob("*")) if path.is_file() and not path.relative_to(stage).parts[0].startswith(".")]
+    return [PurePosixPath(path.relative_to(stage).as_posix()) for path in sorted(paths, key=lambda path: path.name != "RECORD")]
+
+
+def in_the_way(site: Path, stage: Path) -> tuple[PurePosixPath, ...]:
+    """Files of others where the build of `stage` has one of the same name, as packages with headers may have."""
+    own = set(files_in(site))
+    return tuple(path for path in _files_of(stage) if path not in own and (site / path).exists())
+
+
 @contextmanager
 def exchanged(site: Path, stage: Path) -> Iterator[None]:
     """Put the build of `stage`, a folder in `site`, in the place of the one there; what is raised within puts the old one back.
@@ -94,7 +106,7 @@ def exchanged(site: Path, stage: Path) -> Iterator[None]:
     aside = site / ASIDE
     if aside.exists():
         shutil.rmtree(aside)
-    old, new = files_in(site), files_in(stage)
+    old, new = (*files_in(site), *in_the_way(site, stage)), _files_of(stage)
     with ExitStack() as undo:
         undo.callback(_prune, site, new)
         # RECORD leaves last and comes first, so that at any moment it tells of every file that is there.
@@ -139,11 +151,12 @@ def _move_back(source: Path, target: Path) -> None:
 
 
 def _prune(site: Path, paths: Iterable[PurePosixPath]) -> None:
-    """Delete the folders that these files have left empty: an empty dist-info folder would still count as a package."""
-    folders = {parent for path in paths for parent in path.parents if parent.parts}
+    """Delete the folders that these files have left empty, and empty ones of the package: a dist-info folder would still count as one."""
+    own = [folder for top in (site / PACKAGE, *site.glob(_INFO)) for folder in (top, *top.rglob("*")) if folder.is_dir()]
+    folders = {site / parent for path in paths for parent in path.parents if parent.parts} | set(own)
     for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
-        if (site / folder).is_dir() and not any((site / folder).iterdir()):
-            (site / folder).rmdir()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _names(record: Path) -> list[str]:

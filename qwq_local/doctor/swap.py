@@ -20,7 +20,7 @@ from qwq_local.doctor.condition import System
 from qwq_local.doctor.fetch import Source, fetching, refused
 from qwq_local.doctor.remedy import Choice, hindrance
 from qwq_local.doctor.running import Order, Runner, run
-from qwq_local.doctor.site import STAGE, Installed, clear, exchanged, files_in, find_installed, find_site
+from qwq_local.doctor.site import STAGE, Installed, clear, exchanged, files_in, find_installed, find_site, in_the_way
 from qwq_local.doctor.swap_record import Swap, SwapRecord
 from qwq_local.doctor.trial import Expected, TrialError, Tried, trial
 from qwq_local.doctor.wheel import keep, unpack
@@ -160,7 +160,8 @@ class Swapper:
             trial(self._run, wish.expected, self._stage, is_aside=True)
             if installed:
                 self._tell(f"keeping llama-cpp-python {installed.version}")
-                wheel = keep(self._site, installed.info, installed.files, self._record.new_folder())
+                files = (*installed.files, *in_the_way(self._site, self._stage))
+                wheel = keep(self._site, installed.info, files, self._record.new_folder())
                 swap = replace(swap, before=installed.version, kept=f"{wheel.parent.name}/{wheel.name}")
             self._record.begin(replace(swap, step="exchanging"))
             self._tell("exchanging the files, and trying it in its place")

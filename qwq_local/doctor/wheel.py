@@ -1,8 +1,8 @@
 """An installed package kept as a wheel, from which it can be put back byte for byte without network or compiler.
 
-A wheel as PEP 427 has it, which pip would install as well; beside the package's own files it holds what the installer wrote into the
-dist-info folder (INSTALLER, REQUESTED, direct_url.json), and the installed RECORD under another name, since a wheel's own has a hash for
-every file.
+A wheel as PEP 427 has it, which pip would install as well. Beside the package's own files it holds what the installer wrote into the
+dist-info folder (INSTALLER, REQUESTED, direct_url.json), the files' times, and the installed RECORD under another name, since a wheel's own
+has a hash for every file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import csv
 import hashlib
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -22,6 +23,8 @@ from typing import IO, Final
 from qwq_local.errors import InstallationError
 
 INSTALLED_RECORD: Final = "RECORD.installed"
+TIMES: Final = "TIMES.installed"
+"""When each file was changed, in nanoseconds: Python's compiled files are of no use beside a source of another time."""
 FASTEST: Final = 1
 """The level of deflate: a library for CUDA has hundreds of megabytes, and there are several."""
 CHUNK_BYTES: Final = 2**20
@@ -38,8 +41,10 @@ def keep(site: Path, info: PurePosixPath, files: Iterable[PurePosixPath], folder
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=FASTEST, strict_timestamps=False) as archive:
             rows = [_add(archive, site / path, _kept_as(path, info)) for path in sorted(files)]
+            times = {_kept_as(path, info): (site / path).stat().st_mtime_ns for path in files}
+            archive.writestr((info / TIMES).as_posix(), json.dumps(times))
             record = (info / "RECORD").as_posix()
-            archive.writestr(record, _record([*rows, (record, "", "")]))
+            archive.writestr(record, _record([*rows, ((info / TIMES).as_posix(), "", ""), (record, "", "")]))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         check(part)
@@ -66,16 +71,15 @@ def unpack(wheel: Path, folder: Path) -> None:
     """Write the files of a kept wheel as they were installed. Raises OSError, and InstallationError for a damaged wheel."""
     check(wheel)
     with zipfile.ZipFile(wheel) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        for name, entry in entries.items():
+        [times_name] = [name for name in archive.namelist() if name.endswith(f".dist-info/{TIMES}")]
+        for name, changed_ns in json.loads(archive.read(times_name)).items():
             path = PurePosixPath(name)
-            if path.name == "RECORD" and f"{name}.installed" in entries:
-                continue
             target = folder / (path.with_name("RECORD") if path.name == INSTALLED_RECORD else path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as source, target.open("wb") as written:
+            with archive.open(name) as source, target.open("wb") as written:
                 shutil.copyfileobj(source, written, CHUNK_BYTES)
-            target.chmod(entry.external_attr >> 16)
+            target.chmod(archive.getinfo(name).external_attr >> 16)
+            os.utime(target, ns=(changed_ns, changed_ns))
 
 
 def _kept_as(path: PurePosixPath, info: PurePosixPath) -> str:
