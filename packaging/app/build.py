@@ -36,15 +36,13 @@ def main() -> None:
     asked = parser.parse_args()
     require_shared_python()
     python = prepare(asked.out.resolve(), asked.llama)
-    print(build(python, asked.out.resolve()))
+    sys.stdout.write(f"{build(python, asked.out.resolve())}\n")
 
 
 def require_shared_python() -> None:
     """PyInstaller packs the interpreter's shared library, which not every build of Python has."""
     if sys.platform not in {"win32", "darwin"} and not sysconfig.get_config_var("Py_ENABLE_SHARED"):
         sys.exit(f"{sys.executable} has no shared library to pack. Use another: the system's python3, or one built with --enable-shared.")
-    if sys.version_info < (3, 11):
-        sys.exit(f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 or newer is needed.")
 
 
 def prepare(out: Path, llama: str | None) -> Path:
@@ -66,9 +64,20 @@ def build(python: Path, out: Path) -> Path:
     work = ["--distpath", str(out), "--workpath", str(out / "work")]
     run([str(python), "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN", *work, str(HERE / "qwq.spec")])
     folder = out / NAME
-    if sys.platform == "linux" and (strip := shutil.which("strip")):
-        run([strip, "--strip-unneeded", *map(str, strippable(folder))])
+    if sys.platform == "linux":
+        link_twins(folder)
+        if strip := shutil.which("strip"):
+            run([strip, "--strip-unneeded", *map(str, strippable(folder))])
     return folder
+
+
+def link_twins(folder: Path) -> None:
+    """Wheels have no links, so that each library of llama.cpp is there as libX.so and as libX.so.N; one of them is enough."""
+    for path in sorted(folder.rglob("*.so")):
+        twin = next(path.parent.glob(f"{path.name}.*"), None)
+        if twin and not path.is_symlink() and path.read_bytes() == twin.read_bytes():
+            path.unlink()
+            path.symlink_to(twin.name)
 
 
 def strippable(folder: Path) -> Iterator[Path]:
