@@ -27,6 +27,7 @@ _COMMANDS = {
     "chat": "Talk with the model in the terminal.",
     "completion": "Let the shell complete qwq's commands, options and models.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
+    "desktop": "Open the page in a window of its own.",
     "divergence": "Measure how far a model is from the one it was made of.",
     "doctor": "Find what is wrong here, and the command that mends it.",
     "eval": "Find out what a model gets right.",
@@ -92,11 +93,7 @@ def qwq(ctx: click.Context) -> None:
 def main() -> NoReturn:
     """Run the command line; errors become one or two lines on stderr and an exit code."""
     if getattr(sys, "frozen", False):
-        from qwq_local.grading import child
-        from qwq_local.worker import process
-
-        process.run_if_asked()
-        child.run_if_asked()
+        _become_what_is_asked()
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -110,6 +107,22 @@ def main() -> NoReturn:
             _tell(f"The output cannot be written: {error.strerror}.", "Free some space, or send it elsewhere.")
         sys.stdout = None  # so that Python does not try once more to write what is left
         sys.exit(EXIT_ERROR)
+
+
+def _become_what_is_asked() -> None:
+    """An app is its own Python: where this program starts another of its processes, it starts itself."""
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first.startswith("--qwq-"):
+        from qwq_local.grading import child
+        from qwq_local.worker import process
+
+        process.run_if_asked()
+        child.run_if_asked()
+    if first == "-m" and sys.argv[2:] and sys.argv[2].startswith("qwq_local."):
+        import runpy
+
+        runpy.run_module(sys.argv[2], run_name="__main__")
+        sys.exit()
 
 
 def _run(arguments: list[str] | None = None) -> int:
