@@ -1,6 +1,6 @@
 """Write what the documents take from the program: python docs/pages.py (with --check it only says what is out of date).
 
-docs/commands.md is every command's help. In ARCHITECTURE.md, what stands between the two `tree` marks is each file's docstring, its first
+docs/commands.md is every command's help, docs/messages.md every error's message (`messages.py`). In ARCHITECTURE.md, what stands between the two `tree` marks is each file's docstring, its first
 sentence, and each room's number is its place among the layers of pyproject.toml, counted from below.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import messages  # beside this file
 
 from qwq_local.cli import qwq
 
@@ -83,6 +84,7 @@ def main() -> int:
     architecture = ROOT / "ARCHITECTURE.md"
     due = {
         ROOT / "docs/commands.md": commands(),
+        ROOT / "docs/messages.md": messages.page(),
         architecture: TREE.sub(lambda _: tree(), architecture.read_text("utf-8")),
     }
     stale = [path for path, text in due.items() if not path.exists() or path.read_text("utf-8") != text]

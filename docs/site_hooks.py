@@ -1,0 +1,44 @@
+"""What the site adds to the pages in docs/: those that stand at the root of the repository, and the one script that would be fetched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mkdocs.structure.files import File, Files
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.pages import Page
+
+ROOT: Final = Path(__file__).parents[1]
+AT_THE_ROOT: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+_UP: Final = re.compile(rf"\]\(\.\./({'|'.join(map(re.escape, AT_THE_ROOT))})")
+_DOWN: Final = re.compile(r"\]\(docs/")
+_FETCHED: Final = '"https://unpkg.com/iframe-worker/shim"'
+"""What mkdocs-material's plugin `offline` loads, so that the search works in pages that are opened as files."""
+_HERE: Final = '"vendor/iframe-worker-1.0.4/shim/index.js"'
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the root."""
+    for name in AT_THE_ROOT:
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:  # noqa: ANN401 - mkdocs' own
+    """On the site they stand beside the others; in the repository a folder is between them."""
+    return _DOWN.sub("](", _UP.sub(r"](\1", markdown))
+
+
+def on_post_page(output: str, page: Page, **_: Any) -> str:  # noqa: ANN401 - likewise
+    """Load from beside the page what else would come from the network; all pages stand in one folder."""
+    assert "/" not in page.url, page.url
+    return output.replace(_FETCHED, _HERE)
+
+
+def on_post_template(output_content: str, **_: Any) -> str:  # noqa: ANN401 - likewise
+    """The same for the page of what is not found."""
+    return output_content.replace(_FETCHED, _HERE)
