@@ -69,7 +69,9 @@ def _measure(cache: Path) -> None:
     kept = tuned.Kept(tuned.TunedFor("a.gguf", 1, "cpu", "here"), Tuning(), {"decode": 1.2}, "2026-01-02")
     tuned.keep(cache, kept)
     (cache / "tuning.json.4711.new").touch()  # whoever wrote it was killed
-    (cache / "amx.json").touch()
+    for name in ("amx.json", "kit-wheels/cpu-portable/llama_cpp_python.whl"):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).touch()
     PrefixShelf(cache / "chats" / "0123456789abcdef", 10**6).write([SavedPrefix("native", (1, 2, 3), b"state" * 20)])
 
 
