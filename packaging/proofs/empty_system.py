@@ -47,11 +47,11 @@ class Empty:
     root: Path
 
     def start(self, script: str, home: str = "/home/user") -> subprocess.Popen[str]:
-        """A shell script in it, as an ordinary user, without network; whoever kills it kills all that it started."""
+        """A shell script in it, as an ordinary user, without network."""
         (self.root / home.lstrip("/")).mkdir(parents=True, exist_ok=True)
         os.chown(self.root / home.lstrip("/"), USER, USER)
         variables = {"ROOT": str(self.root), "USER": str(USER), "HOME_INSIDE": home, "SCRIPT": script}
-        command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSIDE]
+        command = ["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", INSIDE]
         return subprocess.Popen(  # noqa: S603 - our own
             command, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
         )

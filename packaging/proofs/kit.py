@@ -278,10 +278,11 @@ def kill_after(system: Empty, home: str, seconds: float) -> tuple[bool, str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill the parent, with which the kernel kills its whole namespace."""
-    process.send_signal(signal.SIGKILL)
+    """Kill the first process of its namespace, with which the kernel kills all the others at once."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
     process.communicate()
-    time.sleep(0.5)
 
 
 if __name__ == "__main__":
