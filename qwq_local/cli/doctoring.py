@@ -125,6 +125,7 @@ class Fixing:
 
     def _exchange(self, facts: Facts, choice: Choice, why: str) -> bool:
         swapper, wishes = _swapper(facts.system), self._wishes(facts, choice)
+        swapper.check(wishes)
         if self._manner.is_dry:
             self._steps += swapper.steps(wishes[0])
             self._steps += [f"Where it lacks CUDA's libraries: the same with {wish.choice.name}" for wish in wishes[1:]]
