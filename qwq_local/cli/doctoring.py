@@ -66,7 +66,7 @@ def undo(*, is_dry: bool, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"undone": asdict(done)}))
     else:
-        click.echo(f"llama-cpp-python {done.tried.version} is back in place of {done.before or 'none'}.")
+        click.echo(f"llama-cpp-python {done.tried.version} is back" + (f" in place of {done.before}." if done.before else "."))
     return 0
 
 
