@@ -1,4 +1,4 @@
-"""Where the commands of the documents are true: the files that they name, models that stand for the large one, chats, a hub and a server."""
+"""Where the commands of the documents are true: the files that they name, models in the place of the large one, chats, and hubs."""
 
 from __future__ import annotations
 
