@@ -106,9 +106,9 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
         code = end.code or 0
     except BaseException:  # noqa: BLE001 - told as Python does
         traceback.print_exc()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    for written in (sys.stdout, sys.stderr):
+        if written is not None:
+            written.flush()
     os._exit(code if isinstance(code, int) else 1)
 
 

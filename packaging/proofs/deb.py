@@ -1,0 +1,328 @@
+"""Prove the Debian package in a Debian made for it: python packaging/proofs/deb.py [DEB].
+
+It is installed, its service started by a user, asked, killed, looked at, replaced, removed and purged, and what was there before is
+compared with what is there after. Without DEB the app and the package are built first. Needs root, debootstrap and a mirror of Debian, and
+builds nothing outside of a temporary folder. Prints what was asked and what was seen; ends with 1 where something is not as promised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+HERE: Final = Path(__file__).resolve().parent
+TREE: Final = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+from clean_root import USER, CleanRoot, Ran  # noqa: E402 - found by the line above
+
+ASK: Final = """
+import json, sys, urllib.request
+address, path, body = sys.argv[1:4]
+request = urllib.request.Request(address + path, body.encode() if body else None, {"content-type": "application/json"})
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+sys.stdout.write(opener.open(request, timeout=120).read().decode())
+"""
+ADDRESS: Final = "http://127.0.0.1:8080"
+QUESTION: Final = "What is 47 + 85?"
+TAKER: Final = """perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:8080") or die; sleep 600'"""
+WAIT_SECONDS: Final = 120.0
+OWN: Final = (f"home/{USER}/.local", f"home/{USER}/.cache", f"home/{USER}/.ollama")
+"""What is the user's own: chats, what was measured, models."""
+
+
+class Table:
+    """Rows of what was asked and seen."""
+
+    def __init__(self) -> None:
+        self.n_wrong = 0
+
+    def row(self, asked: str, seen: str, *, holds: bool) -> None:
+        """One of them, printed at once."""
+        self.n_wrong += not holds
+        sys.stdout.write(f"{'as promised' if holds else 'NOT SO':12} {asked:58} {seen}\n")
+        sys.stdout.flush()
+
+
+class Proof:
+    """The steps, each with its rows."""
+
+    def __init__(self, root: CleanRoot, deb: Path, table: Table) -> None:
+        self.root, self.deb, self.row = root, deb, table.row
+        (root.folder / "root/qwq.deb").write_bytes(deb.read_bytes())
+        self.before = root.listing()
+
+    def run(self) -> None:
+        """All of them."""
+        self.install_package()
+        self.refuse()
+        self.install_service()
+        self.use()
+        self.look()
+        self.kill()
+        self.refuse_another()
+        self.upgrade()
+        self.fail_and_put_back()
+        self.leave()
+        self.enable_by_hand()
+
+    def ask(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """The service's answer; None where it gives none."""
+        told = self.root.python(ASK, ADDRESS, path, json.dumps(body) if body is not None else "")
+        return json.loads(told.out) if told.code == 0 else None
+
+    def answer(self, model: str = "demo") -> str:
+        """To a question."""
+        asked = {"model": model, "seed": 1, "max_tokens": 400, "messages": [{"role": "user", "content": QUESTION}]}
+        told = self.ask("/v1/chat/completions", asked)
+        return str(told["choices"][0]["message"]["content"] or "") if told else "nothing"
+
+    def status(self) -> dict[str, Any]:
+        """What `qwq service status --json` says."""
+        told: dict[str, Any] = json.loads(self.root.user("qwq service status -n 0 --json 2>/dev/null").out)
+        return told
+
+    def until(self, holds: Callable[[], bool]) -> float:
+        """The seconds until it holds; infinity where it never did."""
+        began = time.monotonic()
+        while time.monotonic() - began < WAIT_SECONDS:
+            if holds():
+                return time.monotonic() - began
+            time.sleep(0.2)
+        return float("inf")
+
+    def is_healthy(self) -> bool:
+        """Whether a request would be answered at once."""
+        told = self.ask("/health")
+        return bool(told and told["status"] == "ok")
+
+    def install_package(self) -> None:
+        """The package alone."""
+        done = self.root.root("dpkg -i /root/qwq.deb")
+        size = self.root.root("dpkg-query -W -f '${Installed-Size}' qwq-local").out
+        self.row(
+            "dpkg -i, all Depends there",
+            f"exit {done.code}, {done.seconds:.1f} s, {int(size) / 1024:.0f} MiB installed",
+            holds=done.code == 0,
+        )
+        version = self.root.user("qwq --version")
+        self.row("the user's qwq --version", version.out.strip(), holds=version.code == 0)
+        active = self.root.user("systemctl --user is-enabled qwq.service").out.strip()
+        self.row("nothing is started that nobody asked for", f"qwq.service is {active}", holds=active == "disabled")
+
+    def refuse(self) -> None:
+        """What cannot be is refused, and nothing stays of it."""
+        self.told("no model here", self.root.user("qwq service install"), "qwq pull")
+        self.told("a model that is not there", self.root.user("qwq service install -m /home/ann/none.gguf"), "none.gguf")
+        self.root.user(f"systemd-run --user --quiet --unit=taker {TAKER}; sleep 1")
+        self.told("the port taken", self.root.user("qwq service install -m demo"), "(perl)")
+        self.root.user("systemctl --user stop taker")
+        self.told("no permission", self.root.user("mkdir -p .config; chmod 500 .config; qwq service install -m demo"), "cannot be written")
+        self.root.user("rmdir .config")
+        self.told("sudo", self.root.root("SUDO_USER=ann qwq service install -m demo"), "Run the same without sudo")
+        self.told("no systemd for this user", self.root.root("runuser -u nobody qwq service install -- -m demo"), "enable-linger nobody")
+        left = self.changes()
+        self.row("nothing stays of what was refused", told_changes(left), holds=not left)
+
+    def told(self, what: str, done: Ran, needle: str) -> None:
+        """A row for what is refused."""
+        line = next((line for line in done.out.splitlines() if line.startswith("error: ")), done.out.strip())
+        self.row(f"refused: {what}", f"exit {done.code}: {line[:150]}", holds=done.code == 1 and needle in done.out)
+
+    def install_service(self) -> None:
+        """The service, and the same again."""
+        self.place_models()
+        done = self.root.user("qwq service install -m demo --keep-chats")
+        self.row(
+            "qwq service install -m demo --keep-chats",
+            f"exit {done.code}, {done.seconds:.1f} s: {done.out.splitlines()[0]}",
+            holds=done.code == 0,
+        )
+        again = self.root.user("qwq service install -m demo --keep-chats")
+        self.row("the same again does nothing", f"exit {again.code}, {again.out.splitlines()[0]}", holds="there already" in again.out)
+
+    def place_models(self) -> None:
+        """The demo model under names of other programs' folders."""
+        demo = "/usr/lib/qwq-local/_internal/qwq_local/demo/*.gguf"
+        hub = ".cache/huggingface/hub/models--x--QwQ-32B-GGUF/snapshots/1"
+        digest = "0" * 64
+        layer = {"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}"}]}
+        manifests = ".ollama/models/manifests/h/library/qwq"
+        self.root.user(
+            f"mkdir -p {hub} {manifests} .ollama/models/blobs; echo '{json.dumps(layer)}' > {manifests}/32b-q4_K_M;"
+            f"cp {demo} {hub}/QwQ-32B-Q8_0.gguf; cp {demo} .ollama/models/blobs/sha256-{digest}"
+        )
+
+    def use(self) -> None:
+        """It answers, writes chats, keeps what it read, and reads models of other programs."""
+        answer = self.answer()
+        self.row(f"a chat request: {QUESTION}", answer, holds="132" in answer)
+        for model, whose in (("QwQ-32B:Q8_0", "Hugging Face's cache"), ("QwQ-32B:Q4_K_M", "Ollama's folder")):
+            answer = self.answer(model)
+            self.row(f"a model from {whose} is loaded", answer, holds="132" in answer)
+        self.answer()
+        begun = self.ask("/chats", {"model": "demo", "content": QUESTION})
+        chats = self.root.user("qwq history list")
+        self.row("the page's chats are written", chats.out.strip()[:60], holds=bool(begun) and QUESTION[:9] in chats.out)
+        self.until(lambda: not self.ask("/health")["running"])
+
+    def look(self) -> None:
+        """How it is confined, and what status says."""
+        status = self.status()
+        shown = {name: status[name] for name in ("running", "address", "model", "restarts", "starts")}
+        self.row("qwq service status --json", json.dumps(shown), holds=bool(status["running"]) and status["address"] == ADDRESS)
+        score = self.root.user("systemd-analyze --user security --no-pager qwq.service").out
+        found = re.search(r"exposure level for qwq.service: ([\d.]+) (\w+)", score)
+        self.row(
+            "systemd-analyze --user security (least is best, of 10)",
+            found[0] if found else score[-80:],
+            holds=bool(found and float(found[1]) < 3),
+        )
+        kernel = self.root.root(
+            f"grep -E '^(NoNewPrivs|Seccomp|CapBnd):' /proc/{status['pid']}/status; grep -E ' / ro' /proc/{status['pid']}/mountinfo"
+        ).out
+        is_so = all(re.search(pattern, kernel) for pattern in (r"NoNewPrivs:\s1", r"Seccomp:\s2", r"CapBnd:\s0{16}", " / / ro"))
+        self.row("the kernel says so: no privileges, seccomp, / read-only", " ".join(kernel.split())[:90], holds=is_so)
+        kept = self.root.user("ls .cache/qwq/chats/*/ | head -1; stat -c '%a %n' .local/share/qwq .cache/qwq").out
+        self.row(
+            "what was read of chats is kept on disk, private",
+            " ".join(kept.split()),
+            holds=kept.count("700 ") == 2 and len(kept.split()) == 5,
+        )
+
+    def kill(self) -> None:
+        """The server is killed, and its engine."""
+        before = self.status()
+        engine = self.root.root(f"pgrep -P {before['pid']}").out.split()
+        self.root.root(f"kill -9 {before['pid']}")
+        seconds = self.until(lambda: self.is_healthy() and self.status()["pid"] not in {before["pid"], None})
+        after, answer = self.status(), self.answer()
+        alive = self.root.root(f"ps -o pid= -p {','.join(engine)}").out.strip() if engine else "?"
+        seen = f"healthy after {seconds:.1f} s, pid {before['pid']} -> {after['pid']}, restarts {after['restarts']}, answers {answer}"
+        self.row("kill -9 of the server", seen, holds=after["restarts"] == 1 and "132" in answer and not alive)
+        engine = self.root.root(f"pgrep -P {after['pid']}").out.split()
+        self.root.root(f"kill -9 {' '.join(engine)}")
+        seconds = self.until(lambda: self.is_healthy() and self.root.root(f"pgrep -P {after['pid']}").out.split() not in ([], engine))
+        last, answer = self.status(), self.answer()
+        seen = f"healthy after {seconds:.1f} s, the server stays ({last['pid']}), restarts {last['restarts']}, answers {answer}"
+        self.row("kill -9 of its engine", seen, holds=last["pid"] == after["pid"] and last["restarts"] == 1 and "132" in answer)
+
+    def refuse_another(self) -> None:
+        """A second service, and another one instead."""
+        self.told("a second service", self.root.user("qwq service install -m demo --port 8081"), "--replace")
+        self.row("the first one still answers", self.answer(), holds=self.is_healthy())
+
+    def upgrade(self) -> None:
+        """The package installed over itself."""
+        before = self.status()["pid"]
+        done = self.root.root("dpkg -i /root/qwq.deb")
+        seconds = self.until(lambda: self.is_healthy() and self.status()["pid"] not in {before, None})
+        self.row(
+            "an upgrade starts it again",
+            f"exit {done.code}, healthy after {seconds:.1f} s",
+            holds=done.code == 0 and seconds < WAIT_SECONDS,
+        )
+
+    def fail_and_put_back(self) -> None:
+        """A service that does not start, in place of one that runs."""
+        drop_in = ".config/systemd/user/qwq.service.d"
+        condition = 'ExecStartPre=/bin/sh -c "! grep -q alias %h/.config/systemd/user/qwq.service"'
+        self.root.user(f"mkdir -p {drop_in}; printf '%s\\n' '[Service]' '{condition}' > {drop_in}/x.conf")
+        done = self.root.user("qwq service install -m demo --keep-chats --alias other --replace")
+        status = self.status()
+        seen = f"exit {done.code}; the former runs: {status['running']}, {' '.join(status['command'][2:])}"
+        self.row(
+            "--replace by one that does not start", seen, holds=done.code == 1 and status["running"] and "--alias" not in status["command"]
+        )
+        self.root.user("rm -r .config/systemd/user/qwq.service.d")
+
+    def leave(self) -> None:
+        """Removed, and purged."""
+        done = self.root.user("qwq service remove")
+        self.row(
+            "qwq service remove", f"exit {done.code}, {done.out.splitlines()[0]}", holds=done.code == 0 and self.ask("/health") is None
+        )
+        self.purge("remove, then purge")
+
+    def enable_by_hand(self) -> None:
+        """The package's own unit, by systemctl; purged while it runs."""
+        self.root.root("dpkg -i /root/qwq.deb")
+        self.root.user("mkdir -p .config/qwq; echo 'model = \"demo\"' > .config/qwq/config.toml; systemctl --user enable --now qwq")
+        seconds = self.until(self.is_healthy)
+        answer, status = self.answer(), self.status()
+        seen = f"answers {answer} after {seconds:.1f} s, {status['file']}"
+        self.row("systemctl --user enable --now qwq", seen, holds="132" in answer and status["file"].startswith("/usr/lib/systemd"))
+        again = self.root.user("qwq service install")
+        self.row("qwq service install gets along with it", again.out.splitlines()[0], holds="there already" in again.out)
+        done = self.root.root("dpkg --purge qwq-local")
+        left = self.root.root("pgrep -f /usr/lib/qwq-local").out.split()
+        self.row("purged while it runs", f"exit {done.code}, processes left: {len(left)}", holds=done.code == 0 and not left)
+        self.root.user("systemctl --user disable --quiet qwq 2>/dev/null; rm -r .config")
+        self.purge("by hand, then purge")
+
+    def purge(self, how: str) -> None:
+        """Purge the package, and compare all that is there with what was before."""
+        self.root.root("dpkg --purge qwq-local")
+        known = self.root.root("dpkg -l qwq-local 2>&1 | grep -c '^[a-z][a-z] '").out.strip()
+        left = self.changes()
+        self.row(
+            f"{how}: the whole root is as before",
+            f"{len(self.before)} files compared, {told_changes(left)}",
+            holds=not left and known == "0",
+        )
+        kept = (self.root.folder / f"home/{USER}/.local/share/qwq").is_dir()
+        self.row("the user's chats stay", "they are there" if kept else "gone", holds=kept)
+
+    def changes(self) -> list[str]:
+        """The paths that are not as they were, but what is the user's own."""
+        now = self.root.listing()
+        changed = {path for path in self.before.keys() | now.keys() if self.before.get(path) != now.get(path)}
+        return sorted(path for path in changed if not any(path == own or path.startswith(f"{own}/") for own in OWN))
+
+
+def told_changes(changed: list[str]) -> str:
+    """In a few words."""
+    return f"{len(changed)} differ: {' '.join(changed[:4])}" if changed else "no difference"
+
+
+def build(folder: Path) -> Path:
+    """The package, from this tree."""
+    python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+    for command in (
+        ["packaging/app/build.py", str(folder / "app")],
+        ["packaging/deb/build.py", str(folder / "app/qwq-local"), str(folder / "deb")],
+    ):
+        subprocess.run([python, *command], cwd=TREE, check=True, stdout=sys.stderr)  # noqa: S603 - this tree's own scripts
+    return next((folder / "deb").glob("*.deb"))
+
+
+def needed(deb: Path) -> list[str]:
+    """The packages that it depends on."""
+    told = subprocess.run(["dpkg-deb", "-f", str(deb), "Depends"], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - a fixed command
+    return [re.sub(r"\s*[(|].*", "", each.strip()) for each in told.split(",") if each.strip()]
+
+
+def main() -> int:
+    """Prove it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("deb", type=Path, nargs="?", metavar="DEB", help="the package [default: built from this tree]")
+    asked = parser.parse_args()
+    table = Table()
+    with tempfile.TemporaryDirectory(prefix="qwq-proof-") as folder:
+        deb = asked.deb or build(Path(folder))
+        sys.stdout.write(f"{deb.name}, {deb.stat().st_size / 1e6:.1f} MB, needs {', '.join(needed(deb))}\n")
+        with CleanRoot(Path(folder) / "root", needed(deb)) as root:
+            Proof(root, deb, table).run()
+    sys.stdout.write(f"{table.n_wrong} not as promised\n")
+    return int(table.n_wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The folder that a kit's program is put into, and how a new one takes the place of an old one.
+
+`app` is the program, `app.new` one that is being made, `app.old` the one before it. At any moment one of `app` and `app.old` is whole, if
+one ever was, so that whoever is killed between two steps loses nothing: `recover` puts things right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .environment import move_environment
+from .trouble import InstallError
+
+MARK = "qwq-kit.json"
+"""As qwq_local/installation.py knows it: it tells the program that a kit brought it, and is written when all else is done."""
+
+
+class Place:
+    """A folder for the program."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.app = root / "app"
+        self.new = root / "app.new"
+        self.old = root / "app.old"
+
+    def recover(self) -> str:
+        """Put right what an installation that was killed left behind, and say so. Raises InstallError for what is not ours."""
+        told = ""
+        if self.new.exists():
+            shutil.rmtree(self.new)
+            told = "An installation that did not come to its end was cleared away."
+        if self.old.exists():
+            if self.app.exists():
+                shutil.rmtree(self.old)
+            else:
+                self.old.rename(self.app)
+            told = "An upgrade that did not come to its end was undone or finished."
+        if self.app.exists() and not (self.app / MARK).is_file():
+            raise InstallError(f"{self.app} was not made by a kit.", "Name another folder: ./install --to FOLDER")
+        return told
+
+    def installed(self) -> dict[str, str]:
+        """What the mark of the installed program says; empty where there is none."""
+        try:
+            said = json.loads((self.app / MARK).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def take(self, mark: dict[str, str], prove: Callable[[], object]) -> None:
+        """Let the new program take its place, and `prove` that it works there; where it does not, the old one takes it again.
+
+        Raises OSError, and what `prove` raises.
+        """
+        (self.new / MARK).write_text(json.dumps(mark, indent=1) + "\n", "utf-8")
+        if self.app.exists():
+            self.app.rename(self.old)
+        try:
+            move_environment(self.new, self.app)
+            prove()
+        except BaseException:
+            shutil.rmtree(self.app, ignore_errors=True)
+            if self.old.exists():
+                self.old.rename(self.app)
+            raise
+        shutil.rmtree(self.old, ignore_errors=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Only one installation works here; a second raises InstallError. The system itself lets go when a process is killed."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a+b") as lock:
+            try:
+                _lock(lock.fileno())
+            except OSError as error:
+                raise InstallError(f"Another installation is at work in {self.root}.", "Wait until it has ended.") from error
+            yield
+
+
+def default_root() -> Path:
+    """Where a user's programs go on this system; `~` where it says nothing."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "qwq-local"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "qwq-local"
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(data) if data.startswith("/") else Path.home() / ".local" / "share") / "qwq-local"
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
