@@ -72,7 +72,19 @@ def make_models(folder: Path) -> None:
 def make_runs(folder: Path, programs: Path) -> None:
     """Two runs of `qwq eval`, of the same questions."""
     for seed, name in enumerate(("before", "after")):
-        asked: list[str | Path] = [programs / "qwq", "eval", "nano", "-m", "demo", "--limit", "2", "--seed", str(seed), "--out", folder / name]
+        asked: list[str | Path] = [
+            programs / "qwq",
+            "eval",
+            "nano",
+            "-m",
+            "demo",
+            "--limit",
+            "2",
+            "--seed",
+            str(seed),
+            "--out",
+            folder / name,
+        ]
         subprocess.run(asked, check=True, capture_output=True)
         [run] = (folder / name).glob("*.jsonl")
         run.rename(folder / f"{name}.jsonl")

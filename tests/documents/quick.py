@@ -76,7 +76,8 @@ def _answer(link: socket.socket) -> NoReturn:
     copy = os.fork()
     if copy == 0:
         link.close()
-        _become(*json.loads(told), streams)
+        arguments, folder, environment = json.loads(told)
+        _become(arguments, folder, environment, streams)
     for stream in streams:
         os.close(stream)
     link.sendall(copy.to_bytes(4, "big"))
