@@ -134,9 +134,10 @@ def furnish(folder: Path, prepared: Path, programs: Path) -> Place:
         "QWQ_MODELS": str(folder / "models"),
         "QWQ_DATA": str(folder / "data"),
         "QWQ_CONFIG": str(folder / "config.toml"),
+        "HOME": str(folder),
+        **{f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "CACHE", "STATE")},
         "HF_HOME": str(folder / "hub"),
         "BROWSER": "true",
-        "MANPATH": str(ROOT),
     }
     return Place(here, environment)
 
