@@ -1,9 +1,10 @@
-"""A newcomer's hour: python packaging/proofs/first_hour.py [--compile] (Linux; git, PyPI, and a C++ compiler or a wheel of llama.cpp in pip's cache).
+"""A newcomer's hour: python packaging/proofs/first_hour.py [--compile].
 
-In a fresh clone of what is committed, in a home of its own and with an environment that knows nothing of this one, everything that
-docs/first_hour.md says to type is typed in its order, after the README's first line. What a page shows must be printed. A hub on this machine
-gives the demo model for the large one, since 20 GB would be more than an hour here. `--compile` compiles llama.cpp anew, as it is for whoever has
-no wheel of it yet. Prints each command, the seconds it took and the last it said; ends with 1 where something is not as the pages say.
+Needs Linux, git, PyPI, and a C++ compiler or a wheel of llama.cpp in pip's cache. In a fresh clone of what is committed, in a home of its own
+and with an environment that knows nothing of this one, everything that docs/first_hour.md says to type is typed in its order, with the
+README's first line after the first. What a page shows must be printed. A hub on this machine gives the demo model for the large one, since
+20 GB would be more than an hour here. `--compile` compiles llama.cpp anew, as it is for whoever has no wheel of it yet. Prints each command,
+the seconds it took and the last it said; ends with 1 where something is not as the pages say.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 BASH: Final = shutil.which("bash") or "/bin/bash"
+GIT: Final = shutil.which("git") or "git"
 README_LINE: Final = re.compile(r"^pip install \. && .*?(?=\s+#|$)", re.MULTILINE)
 FENCED: Final = re.compile(r"^```(sh|console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TYPED: Final = {
@@ -38,8 +40,8 @@ import sys
 from importlib import resources
 from tests.hub_server import serve
 demo = resources.files("qwq_local").joinpath("demo", "qwq-nano-Q8_0.gguf").read_bytes()
-names = ("q2_k", "iq3_m", "q4_k_m", "q5_k_m", "q6_k", "q8_0")
-with serve({name: {f"qwq-32b-{quant}.gguf": demo for quant in names} for name in ("Qwen/QwQ-32B-GGUF", "bartowski/Qwen_QwQ-32B-GGUF")}) as hub:
+files = {f"qwq-32b-{name}.gguf": demo for name in ("q2_k", "iq3_m", "q4_k_m", "q5_k_m", "q6_k", "q8_0")}
+with serve({"Qwen/QwQ-32B-GGUF": files, "bartowski/Qwen_QwQ-32B-GGUF": files}) as hub:
     print(hub.url, flush=True)
     sys.stdin.read()
 """
@@ -81,12 +83,13 @@ class Newcomer:
     def __init__(self, folder: Path, compiles: bool) -> None:
         self.clone, home = folder / "qwq-local", folder / "home"
         home.mkdir()
-        subprocess.run(["git", "clone", "-q", "--no-local", str(ROOT), str(self.clone)], check=True)
+        subprocess.run([GIT, "clone", "-q", "--no-local", str(ROOT), str(self.clone)], check=True)
         pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         cache = {"PIP_NO_CACHE_DIR": "1"} if compiles else {"PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", f"{Path.home()}/.cache/pip")}
         programs = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         self.environment = {"HOME": str(home), "PATH": programs, "TERM": "dumb", "LANG": "C.UTF-8", "BROWSER": "true", **pip, **cache}
         self.server: subprocess.Popen[str] | None = None
+        self.hub: subprocess.Popen[str] | None = None
 
     def do(self, step: Step) -> None:
         """Type it, and note what came of it."""
@@ -126,13 +129,22 @@ class Newcomer:
         )
         ends_at = time.monotonic() + 60
         while time.monotonic() < ends_at and self.server.poll() is None:
-            with suppress(OSError), urllib.request.urlopen("http://127.0.0.1:8080/health") as answer:  # noqa: S310 - ours
+            with suppress(OSError), urllib.request.urlopen("http://127.0.0.1:8080/health") as answer:
                 return f"/health: {answer.status}", 0
             time.sleep(0.05)
         raise TimeoutError("the server does not answer")
 
+    def find_hub(self) -> None:
+        """From now on huggingface.co is on this machine."""
+        python = self.clone / ".venv/bin/python"
+        self.hub = subprocess.Popen([python, "-c", HUB], cwd=self.clone, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.hub.stdout
+        self.environment["HF_ENDPOINT"] = self.hub.stdout.readline().strip()
+
     def leave(self) -> None:
-        """Ctrl-C in the second terminal."""
+        """Ctrl-C in the second terminal; the hub ends with its input."""
+        if self.hub:
+            self.hub.communicate()
         if self.server:
             self.server.send_signal(signal.SIGINT)
             self.server.wait(30)
@@ -153,7 +165,7 @@ def main() -> int:
         [readme] = README_LINE.findall((newcomer.clone / "README.md").read_text("utf-8"))
         for step in [*page[:1], Step(readme), *page[1:]]:
             if step.text == "qwq pull":
-                _start_hub(newcomer)
+                newcomer.find_hub()
             newcomer.do(step)
             done.append(step)
             _tell(step)
@@ -164,13 +176,6 @@ def main() -> int:
     faults = [step for step in done if step.fault]
     print(f"{len(done)} steps, {sum(step.seconds for step in done):.0f} s, {len(faults)} not as the pages say")
     return int(bool(faults))
-
-
-def _start_hub(newcomer: Newcomer) -> None:
-    python = newcomer.clone / ".venv/bin/python"
-    hub = subprocess.Popen([python, "-c", HUB], cwd=newcomer.clone, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert hub.stdout
-    newcomer.environment["HF_ENDPOINT"] = hub.stdout.readline().strip()
 
 
 def _tell(step: Step) -> None:
