@@ -1,10 +1,10 @@
 """A newcomer's hour: python packaging/proofs/first_hour.py [--compile].
 
-Needs Linux, git, PyPI, and a C++ compiler or a wheel of llama.cpp in pip's cache. In a fresh clone of what is committed, in a home of its own
-and with an environment that knows nothing of this one, everything that docs/first_hour.md says to type is typed in its order, with the
-README's first line after the first. What a page shows must be printed. A hub on this machine gives the demo model for the large one, since
-20 GB would be more than an hour here. `--compile` compiles llama.cpp anew, as it is for whoever has no wheel of it yet. Prints each command,
-the seconds it took and the last it said; ends with 1 where something is not as the pages say.
+Needs Linux, git, PyPI, and a C++ compiler or a wheel of llama.cpp in pip's cache. In a fresh clone of what is committed, in a home of its
+own and with an environment that knows nothing of this one, everything that docs/first_hour.md says to type is typed in its order, with the
+README's first line after the first. What a page shows must be printed. A hub on this machine gives the demo model for the large one: 20 GB
+would be more than an hour here. `--compile` compiles llama.cpp anew, as it is for whoever has no wheel of it yet. Prints each command, the
+seconds it took and the last it said; ends with 1 where something is not as the pages say.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ TYPED: Final = {
 HUB: Final = """
 import sys
 from importlib import resources
+from qwq_local.quants.quantizations import QUANTIZATIONS
 from tests.hub_server import serve
 demo = resources.files("qwq_local").joinpath("demo", "qwq-nano-Q8_0.gguf").read_bytes()
-files = {f"qwq-32b-{name}.gguf": demo for name in ("q2_k", "iq3_m", "q4_k_m", "q5_k_m", "q6_k", "q8_0")}
+files = {f"qwq-32b-{name.lower()}.gguf": demo for name in QUANTIZATIONS}
 with serve({"Qwen/QwQ-32B-GGUF": files, "bartowski/Qwen_QwQ-32B-GGUF": files}) as hub:
     print(hub.url, flush=True)
     sys.stdin.read()
