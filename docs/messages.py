@@ -16,6 +16,11 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = (ROOT / "qwq_local", ROOT / "convert/qwq_convert")
 GAP: Final = "…"
+HEAD: Final = """# Every message
+
+What the program says when something is wrong, with … for what varies, and the hint that comes with it; `make docs` writes this page from
+the source. [Troubleshooting](troubleshooting.md) explains the commonest.
+"""
 AREAS: Final[Mapping[str, tuple[str, ...]]] = {
     "Settings and the command line": ("cli", "configuration", "settings", "asking", "race", "tuning", "tune", "bench"),
     "Models, downloads and the plan": ("models", "plan", "machine", "offers", "drafts", "gguf", "quants", "loading"),
@@ -126,10 +131,7 @@ def strings() -> Iterator[str]:
 def page() -> str:
     """docs/messages.md."""
     found = messages()
-    parts = [
-        "# Every message\n\nWhat the program says when something is wrong, with … for what varies, and the hint that comes with it; `make docs` writes this"
-        " page from the source.\n[Troubleshooting](troubleshooting.md) explains the commonest.\n"
-    ]
+    parts = [HEAD]
     for area, rooms in AREAS.items():
         rows = sorted({(_cell(one.text), _cell(one.hint)) for one in found if one.room in rooms}, key=_order)
         if rows:

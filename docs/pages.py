@@ -1,7 +1,8 @@
 """Write what the documents take from the program: python docs/pages.py (with --check it only says what is out of date).
 
-docs/commands.md is every command's help, docs/messages.md every error's message (`messages.py`). In ARCHITECTURE.md, what stands between the two `tree` marks is each file's docstring, its first
-sentence, and each room's number is its place among the layers of pyproject.toml, counted from below.
+docs/commands.md is every command's help, docs/messages.md every error's message (messages.py). In ARCHITECTURE.md, what stands between
+the `tree` marks is each file's docstring, its first sentence, and each room's number is its place among the layers of pyproject.toml,
+counted from below.
 """
 
 from __future__ import annotations

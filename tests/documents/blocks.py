@@ -69,7 +69,7 @@ def of_language(*languages: str) -> list[Block]:
 
 def commands(page: str) -> list[Command]:
     """What the page says to type, in its order: the lines of `sh`, and of `console` those after a `$`."""
-    found = []
+    found: list[Command] = []
     for block in blocks():
         if block.page == page and block.language in {"sh", "console"}:
             found += _typed(block) if block.language == "sh" else _dialogue(block)
@@ -117,3 +117,12 @@ def without_comment(line: str) -> str:
         elif letter == "#" and not quote and (place == 0 or line[place - 1].isspace()):
             return line[:place].strip()
     return line.strip()
+
+
+def spoken_of() -> Iterator[Command]:
+    """The commands of the program that stand in sentences and tables, in every page."""
+    for page in [*pages(), "docs/commands.md"]:
+        for token in MarkdownIt().enable("table").parse((ROOT / page).read_text("utf-8")):
+            for piece in token.children or ():
+                if piece.type == "code_inline" and piece.content.startswith("qwq "):
+                    yield Command(page, token.map[0] + 1 if token.map else 0, piece.content)

@@ -1,4 +1,4 @@
-"""Where the commands of the documents are true: the files that they name, models that stand for the large one, chats, a hub and a server."""
+"""Where the commands of the documents are true: the files that they name, models in the place of the large one, chats, and hubs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,19 @@ def make_models(folder: Path) -> None:
 def make_runs(folder: Path, programs: Path) -> None:
     """Two runs of `qwq eval`, of the same questions."""
     for seed, name in enumerate(("before", "after")):
-        asked = [programs / "qwq", "eval", "nano", "-m", "demo", "--limit", "2", "--seed", str(seed), "--out", folder / name]
+        asked: list[str | Path] = [
+            programs / "qwq",
+            "eval",
+            "nano",
+            "-m",
+            "demo",
+            "--limit",
+            "2",
+            "--seed",
+            str(seed),
+            "--out",
+            folder / name,
+        ]
         subprocess.run(asked, check=True, capture_output=True)
         [run] = (folder / name).glob("*.jsonl")
         run.rename(folder / f"{name}.jsonl")
@@ -122,9 +134,10 @@ def furnish(folder: Path, prepared: Path, programs: Path) -> Place:
         "QWQ_MODELS": str(folder / "models"),
         "QWQ_DATA": str(folder / "data"),
         "QWQ_CONFIG": str(folder / "config.toml"),
+        "HOME": str(folder),
+        **{f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "CACHE", "STATE")},
         "HF_HOME": str(folder / "hub"),
         "BROWSER": "true",
-        "MANPATH": str(ROOT),
     }
     return Place(here, environment)
 

@@ -76,7 +76,8 @@ def _answer(link: socket.socket) -> NoReturn:
     copy = os.fork()
     if copy == 0:
         link.close()
-        _become(*json.loads(told), streams)
+        arguments, folder, environment = json.loads(told)
+        _become(arguments, folder, environment, streams)
     for stream in streams:
         os.close(stream)
     link.sendall(copy.to_bytes(4, "big"))
@@ -106,9 +107,9 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
         code = end.code or 0
     except BaseException:  # noqa: BLE001 - told as Python does
         traceback.print_exc()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    for written in (sys.stdout, sys.stderr):
+        if written is not None:
+            written.flush()
     os._exit(code if isinstance(code, int) else 1)
 
 

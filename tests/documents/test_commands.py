@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from qwq_local.configuration import read_configuration
 from tests.documents import exceptions
@@ -79,7 +79,7 @@ def test_every_command_of_the_documents_does_what_they_say(
 
 def test_every_command_that_is_left_out_stands_in_the_documents_and_has_its_reason() -> None:
     typed = {command.text for page in pages() for command in commands(page)}
-    assert not {*exceptions.NOT_RUN, *exceptions.FAILING} - typed
+    assert not {*exceptions.NOT_RUN, *exceptions.ENDINGS} - typed
     assert all(len(reason) > 20 for reason in exceptions.NOT_RUN.values())
     for rewriting in exceptions.REWRITINGS:
         assert any(rewriting.pattern.search(text) for text in typed), rewriting.pattern.pattern

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def quoted(table: str) -> list[str]:
 def tables() -> list[tuple[str, str]]:
     """What stands before each table, and the table."""
     paragraphs = PAGE.split("\n\n")
-    return [(before, table) for before, table in zip(paragraphs, paragraphs[1:], strict=False) if table.startswith("| ")]
+    return [(before, table) for before, table in pairwise(paragraphs) if table.startswith("| ")]
 
 
 OURS = [message for before, table in tables() if before not in OTHERS for message in quoted(table)]
@@ -76,6 +77,6 @@ def test_what_the_page_quotes_of_pip_is_what_pip_says() -> None:
     import pip
 
     sources = "\n".join(path.read_text("utf-8") for path in (Path(pip.__file__).parent / "_internal").rglob("*.py"))
-    for words in ("requires a different Python", "externally-managed-environment", "Failed building wheel for"):
+    for words in ("externally-managed-environment", "Failed building wheel for"):
         assert words in PAGE
         assert words in sources
