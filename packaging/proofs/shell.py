@@ -45,7 +45,7 @@ class Table:
     def add(self, asked: str, seen: str, *, is_right: bool) -> None:
         """A row, printed at once."""
         self.is_right &= is_right
-        print(f"{'ok ' if is_right else 'NOT'} | {asked} | {seen}", flush=True)  # noqa: T201 - what it is for
+        print(f"{'ok ' if is_right else 'NOT'} | {asked} | {seen}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Installed:
     def run(self, *words: str, stdin: str = "", user: int | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         """`qwq` with these words."""
         command = [str(self.environment / "bin/qwq"), *words]
-        return subprocess.run(  # noqa: S603 - our own
+        return subprocess.run(
             command,
             input=stdin,
             capture_output=True,
@@ -77,7 +77,7 @@ class Installed:
 
     def install(self, wheel: Path, *flags: str) -> None:
         """Put the wheel in."""
-        subprocess.run([self.environment / "bin/pip", "install", "--quiet", *flags, wheel], check=True)  # noqa: S603 - likewise
+        subprocess.run([self.environment / "bin/pip", "install", "--quiet", *flags, wheel], check=True)
 
     def files(self) -> set[str]:
         """Every file in the home."""
@@ -92,9 +92,9 @@ class Installed:
 def make(folder: Path, python: str) -> tuple[Installed, Path]:
     """The wheel, and an installation of it."""
     environment = folder / "environment"
-    subprocess.run([python, "-m", "venv", environment], check=True)  # noqa: S603 - the Python that was named
+    subprocess.run([python, "-m", "venv", environment], check=True)
     pip = environment / "bin/pip"
-    subprocess.run([pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "wheels", ROOT], check=True)  # noqa: S603 - our own
+    subprocess.run([pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "wheels", ROOT], check=True)
     (wheel,) = (folder / "wheels").glob("*.whl")
     here = Installed(environment, folder / "home")
     here.install(wheel)
@@ -122,7 +122,7 @@ def use(here: Installed) -> list[str]:
 def serve(here: Installed) -> list[str]:
     """A chat through the endpoint, whose prefix is kept when the server ends."""
     command = [str(here.environment / "bin/qwq"), "serve", "-m", "demo", "--port", "18231"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=here.variables) as server:  # noqa: S603 - ours
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=here.variables) as server:
         body = json.dumps({"messages": [{"role": "user", "content": "What is 47 + 85?"}]}).encode()
         request = urllib.request.Request("http://127.0.0.1:18231/v1/chat/completions", body, {"Content-Type": "application/json"})
         answered = ""
@@ -141,12 +141,12 @@ def serve(here: Installed) -> list[str]:
 def look_at_shells(here: Installed, table: Table) -> None:
     """The man page, completion found by itself, and how long TAB takes."""
     if man := shutil.which("man"):
-        found = subprocess.run([man, "-w", "qwq"], capture_output=True, text=True, env=here.variables, check=False).stdout.strip()  # noqa: S603 - man
+        found = subprocess.run([man, "-w", "qwq"], capture_output=True, text=True, env=here.variables, check=False).stdout.strip()
         table.add("man finds the page beside PATH", found, is_right=found == str(here.environment / "share/man/man1/qwq.1"))
     if BASH_COMPLETION.is_file():
         script = f"source {BASH_COMPLETION}; _completion_loader qwq; complete -p qwq"
         bash = [shutil.which("bash") or "bash", "--norc", "-c", script]
-        shown = subprocess.run(bash, capture_output=True, text=True, env=here.variables, check=False).stdout.strip()  # noqa: S603 - bash
+        shown = subprocess.run(bash, capture_output=True, text=True, env=here.variables, check=False).stdout.strip()
         table.add("bash-completion finds the script beside PATH", shown, is_right="-F _qwq qwq" in shown)
     for line in LINES:
         offered, seconds = here.run(_QWQ_COMPLETE="bash_complete", _QWQ_LINE=line), []
@@ -165,7 +165,7 @@ def interrupt(here: Installed, table: Table) -> None:
     profile.mkdir(parents=True)
     for number in range(MANY):
         (profile / str(number)).touch()
-    with subprocess.Popen([here.environment / "bin/qwq", "uninstall", "--yes"], env=here.variables, stdout=subprocess.DEVNULL) as child:  # noqa: S603 - ours
+    with subprocess.Popen([here.environment / "bin/qwq", "uninstall", "--yes"], env=here.variables, stdout=subprocess.DEVNULL) as child:
         while (n_left := sum(1 for _ in profile.iterdir())) > MANY * 0.9:
             time.sleep(0.002)
         child.kill()
