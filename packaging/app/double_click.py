@@ -16,7 +16,9 @@ def main() -> int:
         os.execv(program, command)  # noqa: S606 - our own program, and no shell is wanted
     import subprocess
 
-    return subprocess.run(command, creationflags=subprocess.CREATE_NO_WINDOW, check=False).returncode  # noqa: S603 - our own
+    nothing = subprocess.DEVNULL  # or else a console that nobody sees would look like somebody's terminal
+    hidden = subprocess.CREATE_NO_WINDOW
+    return subprocess.run(command, stdin=nothing, stdout=nothing, stderr=nothing, creationflags=hidden, check=False).returncode  # noqa: S603 - our own
 
 
 if __name__ == "__main__":

@@ -152,11 +152,18 @@ def take_along(root: Path) -> None:
             put(root / target, (TREE / source).read_bytes())
     for entry in sorted((TREE / "packaging/app").glob("*.desktop")):
         put(root / "usr/share/applications" / entry.name, entry.read_bytes())
-    for icon in sorted((TREE / "packaging/app").rglob("*.svg")):
-        put(root / "usr/share/icons/hicolor/scalable/apps" / icon.name, icon.read_bytes())
-    for icon in sorted((TREE / "packaging/app").rglob("*.png")):
+        take_icons(root / "usr/share/icons/hicolor", re.search(r"^Icon=(.+)$", entry.read_text("utf-8"), re.MULTILINE))
+
+
+def take_icons(theme: Path, named: re.Match[str] | None) -> None:
+    """The icons under the name that the desktop entry has for them (specifications.freedesktop.org/icon-theme-spec)."""
+    if named is None:
+        return
+    for icon in sorted((TREE / "packaging/app/icons").glob("*.svg")):
+        put(theme / f"scalable/apps/{named[1]}.svg", icon.read_bytes())
+    for icon in sorted((TREE / "packaging/app/icons").glob("*.png")):
         size = png_size(icon.read_bytes())
-        put(root / f"usr/share/icons/hicolor/{size}x{size}/apps" / re.sub(r"[-_]?\d+(x\d+)?(?=\.png$)", "", icon.name), icon.read_bytes())
+        put(theme / f"{size}x{size}/apps/{named[1]}.png", icon.read_bytes())
 
 
 def png_size(content: bytes) -> int:

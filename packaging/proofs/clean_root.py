@@ -94,7 +94,7 @@ class CleanRoot:
         log = (self.folder.parent / "boot.log").open("wb")
         command = ["unshare", "-m", "-p", "-f", "-u", "-i", "-n", "--cgroup", "sh", "-c", BOOT, "sh", str(self.folder)]
         enter = self._cgroup / "cgroup.procs"
-        self._unshare = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: enter.write_text(str(os.getpid())) and None)  # noqa: S603, PLW1509 - a fixed command; one thread
+        self._unshare = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: enter.write_text(str(os.getpid())) and None)  # noqa: PLW1509 - a fixed command; one thread
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         until = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < until:
@@ -193,7 +193,7 @@ def remove_group(group: Path) -> None:
 def ran(*command: str) -> Ran:
     """Run a command."""
     began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - the proof's own commands
+    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     return Ran(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace"), time.monotonic() - began)
 
 

@@ -32,7 +32,7 @@ sys.stdout.write(opener.open(request, timeout=120).read().decode())
 """
 ADDRESS: Final = "http://127.0.0.1:8080"
 QUESTION: Final = "What is 47 + 85?"
-TAKER: Final = """perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:8080") or die; sleep 600'"""
+TAKER: Final = """perl -MIO::Socket::INET -e 'IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:8080") and sleep 600'"""
 WAIT_SECONDS: Final = 120.0
 OWN: Final = (f"home/{USER}/.local", f"home/{USER}/.cache", f"home/{USER}/.ollama")
 """What is the user's own: chats, what was measured, models."""
@@ -119,6 +119,7 @@ class Proof:
 
     def refuse(self) -> None:
         """What cannot be is refused, and nothing stays of it."""
+        installed = self.root.listing()
         self.told("no model here", self.root.user("qwq service install"), "qwq pull")
         self.told("a model that is not there", self.root.user("qwq service install -m /home/ann/none.gguf"), "none.gguf")
         self.root.user(f"systemd-run --user --quiet --unit=taker {TAKER}; sleep 1")
@@ -128,7 +129,7 @@ class Proof:
         self.root.user("rmdir .config")
         self.told("sudo", self.root.root("SUDO_USER=ann qwq service install -m demo"), "Run the same without sudo")
         self.told("no systemd for this user", self.root.root("runuser -u nobody qwq service install -- -m demo"), "enable-linger nobody")
-        left = self.changes()
+        left = self.changes(installed)
         self.row("nothing stays of what was refused", told_changes(left), holds=not left)
 
     def told(self, what: str, done: Ran, needle: str) -> None:
@@ -171,7 +172,7 @@ class Proof:
         begun = self.ask("/chats", {"model": "demo", "content": QUESTION})
         chats = self.root.user("qwq history list")
         self.row("the page's chats are written", chats.out.strip()[:60], holds=bool(begun) and QUESTION[:9] in chats.out)
-        self.until(lambda: not self.ask("/health")["running"])
+        self.until(lambda: (self.ask("/health") or {"running": 0})["running"] == 0)
 
     def look(self) -> None:
         """How it is confined, and what status says."""
@@ -271,7 +272,7 @@ class Proof:
         """Purge the package, and compare all that is there with what was before."""
         self.root.root("dpkg --purge qwq-local")
         known = self.root.root("dpkg -l qwq-local 2>&1 | grep -c '^[a-z][a-z] '").out.strip()
-        left = self.changes()
+        left = self.changes(self.before)
         self.row(
             f"{how}: the whole root is as before",
             f"{len(self.before)} files compared, {told_changes(left)}",
@@ -280,10 +281,10 @@ class Proof:
         kept = (self.root.folder / f"home/{USER}/.local/share/qwq").is_dir()
         self.row("the user's chats stay", "they are there" if kept else "gone", holds=kept)
 
-    def changes(self) -> list[str]:
+    def changes(self, before: dict[str, str]) -> list[str]:
         """The paths that are not as they were, but what is the user's own."""
         now = self.root.listing()
-        changed = {path for path in self.before.keys() | now.keys() if self.before.get(path) != now.get(path)}
+        changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
         return sorted(path for path in changed if not any(path == own or path.startswith(f"{own}/") for own in OWN))
 
 
@@ -299,13 +300,13 @@ def build(folder: Path) -> Path:
         ["packaging/app/build.py", str(folder / "app")],
         ["packaging/deb/build.py", str(folder / "app/qwq-local"), str(folder / "deb")],
     ):
-        subprocess.run([python, *command], cwd=TREE, check=True, stdout=sys.stderr)  # noqa: S603 - this tree's own scripts
+        subprocess.run([python, *command], cwd=TREE, check=True, stdout=sys.stderr)
     return next((folder / "deb").glob("*.deb"))
 
 
 def needed(deb: Path) -> list[str]:
     """The packages that it depends on."""
-    told = subprocess.run(["dpkg-deb", "-f", str(deb), "Depends"], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - a fixed command
+    told = subprocess.run(["dpkg-deb", "-f", str(deb), "Depends"], capture_output=True, text=True, check=True).stdout  # noqa: S607 - a fixed command
     return [re.sub(r"\s*[(|].*", "", each.strip()) for each in told.split(",") if each.strip()]
 
 

@@ -188,7 +188,7 @@ def broken(proof: Proof) -> None:
         ("a build that does not fit", "no driver of NVIDIA's", "cu124", proof.mirror),
         ("a build that there is not", "none of that name", "cuda", proof.mirror),
     ):
-        see_refusal(proof, asked, says, lambda b=build, i=index: proof.qwq(*FIXING, b, "--index-url", i, PIP_RETRIES="0"))
+        see_refusal(proof, asked, says, lambda b=build, i=index: proof.qwq(*FIXING, b, "--index-url", i, PIP_RETRIES="1"))
     see_refusal(proof, "no room where the old build is to be kept", "disk is full", lambda: on_small_disk(proof, proof.data / "builds"))
     see_refusal(proof, "no room where pip unpacks the new one", "disk is full", lambda: on_small_disk(proof, proof.folder / "tmp"))
 

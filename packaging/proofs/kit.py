@@ -224,7 +224,7 @@ def refuses_old_pythons(kit: Path, table: Table) -> None:
     """Pythons that this machine has besides are told which is needed."""
     others = [path for path in sorted(Path.home().glob(".pyenv/versions/*/bin/python3")) if "3.11" not in str(path)]
     for python in others:
-        done = subprocess.run([str(kit / "install"), "--python", str(python)], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+        done = subprocess.run([str(kit / "install"), "--python", str(python)], capture_output=True, text=True, check=False)
         table.add(
             f"Python {python.parents[1].name}", error_of(done.stderr), is_right=done.returncode == 1 and "needs Python 3.11" in done.stderr
         )
@@ -278,10 +278,11 @@ def kill_after(system: Empty, home: str, seconds: float) -> tuple[bool, str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill the parent, with which the kernel kills its whole namespace."""
-    process.send_signal(signal.SIGKILL)
+    """Kill the first process of its namespace, with which the kernel kills all the others at once."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
     process.communicate()
-    time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def undo(*, is_dry: bool, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"undone": asdict(done)}))
     else:
-        click.echo(f"llama-cpp-python {done.tried.version} is back in place of {done.before or 'none'}.")
+        click.echo(f"llama-cpp-python {done.tried.version} is back" + (f" in place of {done.before}." if done.before else "."))
     return 0
 
 
@@ -125,6 +125,7 @@ class Fixing:
 
     def _exchange(self, facts: Facts, choice: Choice, why: str) -> bool:
         swapper, wishes = _swapper(facts.system), self._wishes(facts, choice)
+        swapper.check(wishes)
         if self._manner.is_dry:
             self._steps += swapper.steps(wishes[0])
             self._steps += [f"Where it lacks CUDA's libraries: the same with {wish.choice.name}" for wish in wishes[1:]]

@@ -9,6 +9,7 @@ import csv
 import json
 import shutil
 import sysconfig
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -130,13 +131,11 @@ def clear(site: Path) -> None:
 
 def is_writable(site: Path) -> bool:
     """Try it: what permissions say is not all that counts."""
-    probe = site / f"{STAGE}-probe"
     try:
-        probe.mkdir()
-        probe.rmdir()
+        with tempfile.TemporaryDirectory(prefix=f"{STAGE}-", dir=site):
+            return True
     except OSError:
         return False
-    return True
 
 
 def _move(source: Path, target: Path) -> None:

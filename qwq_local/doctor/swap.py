@@ -78,13 +78,7 @@ class Swapper:
 
         Raises InstallationError where none can be: what was there before is there still.
         """
-        for wish in wishes:
-            if stop := hindrance(self._system, wish.choice):
-                raise InstallationError(stop[0], hint=stop[1])
-        if other := os.environ.get(OTHER_LIBRARY):
-            raise InstallationError(
-                f"{OTHER_LIBRARY} is {other}: llama-cpp-python loads the library there, whatever it brings itself.", hint="Unset it first."
-            )
+        self.check(wishes)
         with _disk_told(), self._record.locked():
             if self._record.going():
                 raise InstallationError("An exchange was broken off before.", hint="qwq doctor --fix mends it.")
@@ -96,6 +90,16 @@ class Swapper:
                         raise
                     self._tell(f"{error}")
             return self._exchange(wishes[-1])
+
+    def check(self, wishes: Sequence[Wish]) -> None:
+        """Raise InstallationError where something hinders them that is known beforehand."""
+        for wish in wishes:
+            if stop := hindrance(self._system, wish.choice):
+                raise InstallationError(stop[0], hint=stop[1])
+        if other := os.environ.get(OTHER_LIBRARY):
+            raise InstallationError(
+                f"{OTHER_LIBRARY} is {other}: llama-cpp-python loads the library there, whatever it brings itself.", hint="Unset it first."
+            )
 
     def undo_steps(self) -> list[str]:
         """What `undo` would do, in order. Raises InstallationError as it does."""
@@ -152,7 +156,7 @@ class Swapper:
         return last
 
     def _exchange(self, wish: Wish) -> Done:
-        swap = Swap(wish.choice.name)
+        swap = Swap(wish.choice.name, str(self._site))
         with self._going(swap) as installed:
             self._tell("compiling llama.cpp: this takes minutes" if wish.choice.cmake_args else f"fetching {wish.choice.name}")
             self._fetch(wish)

@@ -28,9 +28,10 @@ Step: TypeAlias = Literal["fetching", "exchanging"]
 
 @dataclass(frozen=True)
 class Swap:
-    """An exchange: what came, what was there before (empty: nothing), and the wheel that it is kept in, relative to the record's folder."""
+    """An exchange: what came into which folder, what was there before (empty: nothing), and its wheel, relative to the record's folder."""
 
     build: str
+    site: str
     step: Step = "fetching"
     before: str = ""
     kept: str = ""

@@ -66,7 +66,11 @@ def trial(run: Runner, expected: Expected, folder: Path, *, is_aside: bool = Fal
     ended = run(Order((sys.executable, "-m", PROGRAM), environment, seconds=SECONDS))
     if ended.status != 0:
         lacks_cuda = bool(CUDA_LIBRARY.search(ended.told))
-        hint = "It needs CUDA's libraries; --build vulkan needs the driver alone." if lacks_cuda else "Try another: --build"
+        hint = (
+            "It needs CUDA's libraries; --build vulkan needs the driver alone."
+            if lacks_cuda
+            else "It is not for this machine, or came damaged: try again, or another one with --build."
+        )
         raise TrialError(f"The new build does not run here: {ended.reason}.".replace("..", "."), hint=hint, lacks_cuda=lacks_cuda)
     said = json.loads(ended.printed)
     if folder.resolve() not in Path(said["file"]).resolve().parents:

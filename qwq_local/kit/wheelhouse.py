@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +12,9 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from qwq_local.errors import InstallationError
-from qwq_local.installation import KIT_MARK, find_installation
 from qwq_local.kit import llama_wheel, pip_runs
+from qwq_local.kit.earlier import earlier_kit
+from qwq_local.kit.here import requires_here, version_here
 from qwq_local.kit.own_wheel import make_own_wheel
 from qwq_local.kit.requirements import Need, needs, pinned
 from qwq_local.kit.wheels import Wheel, preferred, read_wheel, read_wheels
@@ -87,18 +85,24 @@ class Wheelhouse:
         wish, version = self.wish, version_here(LLAMA)
         if version is None:
             raise InstallationError(f"{llama_wheel.NAME} is not installed here.", hint="qwq doctor --fix")
+        is_there = any(wheel.name == LLAMA and wheel.version == version for wheel in self.wheels)
+        earlier = earlier_kit()
+        if earlier and earlier.holds_llama_of(wish) and (kept := earlier.wheels(wish, wish.pythons[0], [LLAMA])):
+            if not is_there:
+                self._take(Path(shutil.copy(kept[0], self._incoming)))
+            return earlier.manifest.cpu_flags
         is_compiled = llama_wheel.compiles_here(wish.platform, wish.chosen_build)
-        flags = llama_wheel.flags_needed(wish.platform, is_compiled=is_compiled, is_native=wish.is_native)
-        if any(wheel.name == LLAMA and wheel.version == version for wheel in self.wheels):
-            return flags
+        if not is_there:
+            self._take(self._bring_llama(version, is_compiled=is_compiled).path)
+        return llama_wheel.flags_needed(wish.platform, is_compiled=is_compiled, is_native=wish.is_native)
+
+    def _bring_llama(self, version: Version, *, is_compiled: bool) -> Wheel:
+        wish = self.wish
         if is_compiled:
             self.listener.begin("compiling llama.cpp, which takes some minutes the first time")
-            made = llama_wheel.compile_wheel(version, wish.chosen_build, self._incoming, self.kept, is_native=wish.is_native)
-        else:
-            self.listener.begin("bringing llama.cpp")
-            made = llama_wheel.fetch_wheel(version, wish.chosen_build, wish.platform, wish.pythons[0], self._incoming)
-        self._take(made.path)
-        return flags
+            return llama_wheel.compile_wheel(version, wish.chosen_build, self._incoming, self.kept, is_native=wish.is_native)
+        self.listener.begin("bringing llama.cpp")
+        return llama_wheel.fetch_wheel(version, wish.chosen_build, wish.platform, wish.pythons[0], self._incoming)
 
     def _settle(self, roots: Sequence[str], python: str) -> list[Wheel]:
         """The wheels for one version of Python, brought until nothing that one of them needs is lacking."""
@@ -120,9 +124,9 @@ class Wheelhouse:
     def _bring(self, lacking: dict[NormalizedName, Need], python: str) -> None:
         """Bring a wheel of each. Raises InstallationError that names all that have none."""
         asked = {name: pinned(name, need, version_here(name)) for name, need in lacking.items()}
-        for path in earlier_wheels(self.wish, python, lacking):
-            shutil.copyfile(path, self._incoming / path.name)
-            del asked[canonicalize_name(self._take(self._incoming / path.name).name)]
+        earlier = earlier_kit()
+        for path in earlier.wheels(self.wish, python, lacking) if earlier else []:
+            del asked[canonicalize_name(self._take(Path(shutil.copy(path, self._incoming))).name)]
         without: list[str] = []
         while asked:
             self.listener.begin(f"bringing {len(asked)} wheels for {self.wish.platform.name} and Python {python}")
@@ -158,36 +162,6 @@ class Wheelhouse:
                 wheel.path.replace(self._incoming / wheel.path.name)
         shutil.rmtree(apart)
         return any(wheel.runs_on(tags) for wheel in made)
-
-
-@cache
-def version_here(name: NormalizedName) -> Version | None:
-    """The version of a package that is installed here."""
-    try:
-        return Version(distribution(name).version)
-    except PackageNotFoundError:
-        return None
-
-
-def earlier_wheels(wish: KitWish, python: str, lacking: Iterable[str]) -> list[Path]:
-    """Where this program came from a kit that is still at hand: the kit's wheels of what is lacking, so that no network is needed."""
-    mark = find_installation().folder / KIT_MARK
-    if not mark.is_file():
-        return []
-    folder = Path(json.loads(mark.read_text("utf-8"))["kit"]) / "wheels"
-    tags = frozenset(wish.platform.tags(python))
-    wheels = [wheel for path in sorted(folder.glob("*.whl")) if (wheel := read_wheel(path))]
-    return [
-        wheel.path for wheel in wheels if wheel.name in set(lacking) and wheel.runs_on(tags) and wheel.version == version_here(wheel.name)
-    ]
-
-
-def requires_here(name: NormalizedName) -> Sequence[str] | None:
-    """What a package that is installed here needs; None for one that is not."""
-    try:
-        return distribution(name).requires or ()
-    except PackageNotFoundError:
-        return None
 
 
 def _requires(wheels: Iterable[Wheel], name: NormalizedName) -> Sequence[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import socket
@@ -72,30 +73,26 @@ def require_free(address: Address) -> None:
             tried.listen(1)
     except (OSError, UnicodeError) as error:
         raise InstallationError(
-            f"{address} cannot be had: {getattr(error, 'strerror', None) or error}{_whose(address)}.",
+            f"{address} cannot be had: {getattr(error, 'strerror', None) or error}{_whose(address) if _is_taken(error) else ''}.",
             hint="End that program, or choose another port with --port.",
         ) from error
 
 
+def _is_taken(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+
+
 def _whose(address: Address) -> str:
-    health, who = ask(address), listener(address.port)
+    health, who = ask(address, 1.0), listener(address.port)
     told = f"process {who.pid} ({who.name})" if who.pid else "a program of another user"
     if health:
         return f"; {told if who.pid else 'somebody'} serves {health.model or 'a model'} there with qwq serve"
-    return f"; {told} listens there" if who.pid or _answers(address) else ""
+    return f"; {told} listens there"
 
 
-def _answers(address: Address) -> bool:
-    try:
-        socket.create_connection((address.asked_at, address.port), ASK_SECONDS).close()
-    except OSError:
-        return False
-    return True
-
-
-def ask(address: Address) -> Health | None:
+def ask(address: Address, seconds: float = ASK_SECONDS) -> Health | None:
     """How the server there fares; None where nobody answers as ours do."""
-    connection = http.client.HTTPConnection(address.asked_at, address.port, timeout=ASK_SECONDS)
+    connection = http.client.HTTPConnection(address.asked_at, address.port, timeout=seconds)
     try:
         connection.request("GET", "/health")
         told: Any = json.loads(connection.getresponse().read(65536))

@@ -112,8 +112,10 @@ class Systemd:
         return {name: value for name, _, value in (line.partition("=") for line in ran.out.splitlines())}
 
     def log_lines(self, n_lines: int) -> list[str]:
-        """From the journal."""
-        ran = self.run(["journalctl", "--user", f"--unit={UNIT}", f"--lines={n_lines}", "--output=cat", "--no-pager", "--quiet"])
+        """From the journal: what the service itself told."""
+        ran = self.run(
+            ["journalctl", "--user", f"_SYSTEMD_USER_UNIT={UNIT}", f"--lines={n_lines}", "--output=cat", "--no-pager", "--quiet"]
+        )
         return [line for line in ran.out.splitlines() if not line.startswith("-- ")]
 
 

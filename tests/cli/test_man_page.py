@@ -59,7 +59,7 @@ def test_the_page_has_room_on_80_columns() -> None:
     program = shutil.which("groff")
     if program is None:
         pytest.skip("groff is not installed")
-    command = [program, "-man", "-Tascii", "-P-cbou", "-rLL=78n", PAGE]
+    command = [program, "-man", "-Tascii", "-P-cbou", "-rLL=78n", str(PAGE)]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=True).stdout
     assert "qwq ask -m demo" in shown
     assert max(map(len, shown.splitlines())) <= 80

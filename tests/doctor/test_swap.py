@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from qwq_local.doctor.condition import Packager
+from qwq_local.doctor import facts
+from qwq_local.doctor.condition import Packager, Unfinished
 from qwq_local.doctor.fetch import Source
 from qwq_local.doctor.remedy import Choice
 from qwq_local.doctor.running import Ended
@@ -177,6 +178,21 @@ def test_an_exchange_that_was_broken_off_must_be_mended_first(place: Place) -> N
         place.swapper().exchange([CPU])
     assert "is back in its place" in (place.swapper().mend() or "")
     assert place.version() == OLD
+
+
+def test_an_exchange_that_was_broken_off_is_seen_unless_a_process_is_still_at_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "find_site", lambda: place.site)
+    monkeypatch.setenv("QWQ_DATA", str(place.data))
+    assert facts.unfinished() is None
+    place.swapper().exchange([CPU])
+    done = next(place.data.rglob("done.json"))
+    done.rename(done.with_name("going.json"))
+    assert facts.unfinished() == Unfinished("cpu", has_begun=True)
+    with FileLock(done.with_name("lock")):
+        assert facts.unfinished() is None
+    done.with_name("going.json").write_text("[]")
+    with pytest.raises(InstallationError, match=r"going\.json cannot be read"):
+        facts.unfinished()
 
 
 def test_where_there_was_none_before_a_failure_leaves_none_and_undo_says_so(place: Place) -> None:

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from qwq_local.kit import llama_wheel, pip_runs, wheelhouse
+from qwq_local.kit import earlier, llama_wheel, pip_runs, wheelhouse
 from qwq_local.kit.installer.files import sha256_of
 from qwq_local.kit.installer.machine import this_platform
 from qwq_local.kit.installer.manifest import MANIFEST, SUMS, KitFile, KitModel, Manifest, sums_text, to_json
@@ -107,7 +107,8 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Index:
     monkeypatch.setattr(
         wheelhouse, "make_own_wheel", lambda folder: write_wheel(folder, "qwq-local", "0.1.0", requires=REQUIRES["qwq-local"])
     )
-    monkeypatch.setattr(wheelhouse, "version_here", lambda name: Version(VERSIONS[name]) if name in VERSIONS else None)
+    for module in (wheelhouse, earlier):
+        monkeypatch.setattr(module, "version_here", lambda name: Version(VERSIONS[name]) if name in VERSIONS else None)
     monkeypatch.setattr(wheelhouse, "requires_here", lambda name: REQUIRES.get(name, []) if name in VERSIONS else None)
     monkeypatch.setattr(llama_wheel, "compiles_here", lambda platform, build: platform.name == this_platform() and build == "cpu")
     for name in ("compile_wheel", "fetch_wheel"):

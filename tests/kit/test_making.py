@@ -16,7 +16,7 @@ import pytest
 from qwq_local.cli import kits
 from qwq_local.errors import InstallationError, ModelFileError, ModelNotFoundError
 from qwq_local.installation import KIT_MARK, Installation
-from qwq_local.kit import gather, pip_runs, wheelhouse
+from qwq_local.kit import earlier, gather, pip_runs
 from qwq_local.kit.check import check_kit
 from qwq_local.kit.gather import UNFINISHED, make_kit
 from qwq_local.kit.installer.machine import this_platform
@@ -181,11 +181,14 @@ def test_a_program_that_came_from_a_kit_makes_kits_of_its_wheels(tmp_path: Path,
     make(tmp_path / "kit")
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / KIT_MARK).write_text(json.dumps({"kit": str(tmp_path / "kit")}))
-    monkeypatch.setattr(wheelhouse, "find_installation", lambda: Installation("kit", ("qwq",), tmp_path / "app"))
+    monkeypatch.setattr(earlier, "find_installation", lambda: Installation("kit", ("qwq",), tmp_path / "app"))
     index.asked.clear()
     make(tmp_path / "second")
-    assert [line for line in index.asked if not line.startswith(("llama", "uvloop"))] == []
+    assert [line for line in index.asked if not line.startswith("uvloop")] == []
+    assert read_manifest(tmp_path / "second").cpu_flags == read_manifest(tmp_path / "kit").cpu_flags
     assert wheels(tmp_path / "second") == wheels(tmp_path / "kit")
+    make(tmp_path / "third", wish(build="vulkan"))
+    assert "llama-cpp-python==0.3.36 (vulkan)" in index.asked
 
 
 # Models
@@ -424,7 +427,7 @@ def test_a_wheel_of_an_earlier_kit_that_is_gone_is_brought_from_the_index(
 ) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / KIT_MARK).write_text(json.dumps({"kit": str(tmp_path / "unplugged")}))
-    monkeypatch.setattr(wheelhouse, "find_installation", lambda: Installation("kit", ("qwq",), tmp_path / "app"))
+    monkeypatch.setattr(earlier, "find_installation", lambda: Installation("kit", ("qwq",), tmp_path / "app"))
     make(tmp_path / "kit")
     assert "numpy==2.4.6" in index.asked
 

@@ -54,13 +54,15 @@ def leave(found: Findings, *, is_sure: bool, tries: bool, as_json: bool) -> int:
     """Tell, ask, and remove; the exit code. Raises InstallationError where one of ours runs, SettingsError where nobody can be asked."""
     if not as_json:
         click.echo("\n".join(told(found)))
+    report = _report(found, tried=tries)  # with the sizes as they are before anything goes
     left: list[Left] = []
     if not tries:
         _require_rest(found.running)
         confirm("Remove it?", is_sure=is_sure)
         left = _go(found)
     if as_json:
-        click.echo(json.dumps(_report(found, left, tried=tries), ensure_ascii=False))
+        report["left"] = [{"path": str(path), "reason": reason} for path, reason in left]
+        click.echo(json.dumps(report, ensure_ascii=False))
     for path, reason in left:
         click.echo(f"left: {path}: {reason}", err=True)
     if left:
@@ -144,8 +146,8 @@ def _remove_service(service: Service) -> list[Left]:
     return []
 
 
-def _report(found: Findings, left: Sequence[Left], *, tried: bool) -> dict[str, Any]:
-    """What `--json` prints."""
+def _report(found: Findings, *, tried: bool) -> dict[str, Any]:
+    """What `--json` prints, but for what is left."""
     departure = found.departure
     return {
         "dry_run": tried,
@@ -153,7 +155,6 @@ def _report(found: Findings, left: Sequence[Left], *, tried: bool) -> dict[str, 
         "removed": [_trace_json(trace) for trace in found.going if trace],
         "kept": [_trace_json(trace) for trace in found.staying if trace],
         "foreign_models": list(map(str, found.foreign)),
-        "left": [{"path": str(path), "reason": reason} for path, reason in left],
         "running": [{"pid": program.pid, "command": shlex.join(program.arguments)} for program in found.running],
         "program": {
             "kind": found.installation.kind,

@@ -23,6 +23,9 @@ Kept: TypeAlias = Literal["chats", "evaluations", "models", "settings"]
 CACHE_FILES: Final = ("hardware.json*", "tuning.json*", "models.json", "models.new", "amx.json")
 """machine.measured, machine.tuned, models.description, llama._amx; some are written under another name first."""
 PREFIXES: Final = "chats/*/*.prefix"
+WHEELS: Final = "kit-wheels/*/*.whl"
+"""What `qwq kit make` compiled, for the next kit."""
+CACHE_FOLDERS: Final = ("chats/*", "chats", "kit-wheels/*", "kit-wheels", ".")
 CHATS: Final = ("chats.db", "chats.db-wal", "chats.db-shm", "chats.db-suspect", "chats.damaged-*.db*")
 EVALUATIONS: Final = "evaluations/*.jsonl"
 BUILD: Final = "builds/" + "[0-9a-f]" * 12
@@ -65,7 +68,7 @@ def find_traces(folders: Folders, settings: Path, home: Path) -> list[Trace]:
     data, cache = folders.data, folders.cache
     return [
         _completions(),
-        _found("what was measured, tuned and kept", cache, (*CACHE_FILES, PREFIXES), empty=("chats/*", "chats", ".")),
+        _found("what was measured, tuned and kept", cache, (*CACHE_FILES, PREFIXES, WHEELS), empty=CACHE_FOLDERS),
         _builds(data),
         _desktop(data, home),
         _found("chats", data, CHATS, kept="chats"),

@@ -18,7 +18,7 @@ CAUSES = (
     (("SIGILL", "0xc000001d", "llegal instruction"), "llama.cpp was compiled for another processor: make the kit without --native."),
     (
         ("cannot open shared object file",),
-        "Install the library that is named; or make the kit with --build cpu, which needs none but the C++ library.",
+        "Install the library that is named; or make the kit with --build vulkan or cpu, which need neither CUDA nor OpenMP.",
     ),
     (("GLIBC_", "GLIBCXX_", "CXXABI_"), "The kit was made on a newer system: make it on one as old as this, or update this one."),
     (("SIGKILL", "emory"), "There is too little memory: end other programs and run ./install again."),
