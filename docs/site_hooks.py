@@ -24,9 +24,9 @@ _HERE: Final = '"vendor/iframe-worker-1.0.4/shim/index.js"'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of the root."""
-    for name in AT_THE_ROOT:
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    """Add the pages of the root, and the program's icon."""
+    for name, source in {**{name: name for name in AT_THE_ROOT}, "icon.svg": "packaging/app/icons/qwq.svg"}.items():
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / source)))
     return files
 
 
