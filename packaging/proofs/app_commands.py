@@ -71,7 +71,7 @@ def ran(program: Path, home: Path, arguments: list[str], says: str, *, fails: bo
     """Whether a command ended as it should and said this."""
     started_at = time.monotonic()
     stdin = f"{QUESTION}\n/quit\n" if arguments[0] == "chat" else ""
-    done = subprocess.run(  # noqa: S603 - what was built
+    done = subprocess.run(
         [program, *arguments], input=stdin, capture_output=True, text=True, timeout=LIMIT_SECONDS, env=environment(home), check=False
     )
     is_right = bool(done.returncode) is fails and says.casefold() in (done.stdout + done.stderr).casefold()
@@ -84,7 +84,7 @@ def ran(program: Path, home: Path, arguments: list[str], says: str, *, fails: bo
 def serves(program: Path, home: Path) -> bool:
     """Whether the endpoint and all that the page needs is there, and Ctrl-C ends it."""
     command = [program, "serve", "-m", "demo", "--port", str(PORT)]
-    with subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:  # noqa: S603
+    with subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
         try:
             found = [fetched(page) for page in PAGES]
         finally:
@@ -115,7 +115,7 @@ def environment(home: Path) -> dict[str, str]:
     return {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp")}  # noqa: S108
 
 
-def show(asked: str, is_right: bool, seen: str) -> None:  # noqa: FBT001 - a row
+def show(asked: str, is_right: bool, seen: str) -> None:
     """One row."""
     sys.stdout.write(f"{'ok    ' if is_right else 'FAILED'}  {asked[:70]:70}  {seen}\n")
     sys.stdout.flush()

@@ -54,7 +54,7 @@ _CONTAINER: Final = (
 )
 _KIT: Final = "it asks an index on the network; packaging/proofs/kit.py makes one and installs it without network, and tests/kit"
 _APP: Final = "PyInstaller takes minutes; packaging/proofs/deb.py builds it so"
-_DESKTOP: Final = "it wants a screen and goes on until its window is closed; packaging/proofs/deb.py and tests/desktop open it"
+_DESKTOP: Final = "it wants a screen and goes on until its window is closed; tests/desktop open it"
 _MAN: Final = "the page is found when it is installed; tests/cli/test_man_page.py reads it with man"
 _APART: Final = "a program of its own, which this project does not need; the endpoint that it asks has tests in tests/server"
 _RUN: Final = "docker run --rm -e QWQ_API_KEY=choose-a-long-one -p 127.0.0.1:8080:8080 -v qwq-models:/models -v qwq-data:/data qwq-local"
@@ -86,6 +86,7 @@ NOT_RUN: Final[dict[str, str]] = {
     "qwq desktop --browser default": _DESKTOP,
     "python packaging/app/build.py OUT": _APP,
     "python packaging/app/build.py OUT --llama cpu": _APP,
+    "python packaging/deb/build.py OUT/qwq-local OUT/deb": _DEB,
     "qwq service install": _SERVICE,
     "qwq service install -m demo --port 9000": _SERVICE,
     "qwq service status": _SERVICE,
@@ -106,8 +107,8 @@ NOT_RUN: Final[dict[str, str]] = {
     "docker compose --profile cpu run --rm cpu pull Q4_K_M": _CONTAINER,
     "docker compose --profile cpu up --detach": _CONTAINER,
     "docker compose --profile cpu down": _CONTAINER,
-    "qwq kit make kit --model demo": _KIT,
-    "qwq kit make /media/usb/qwq --quant Q4_K_M": _KIT,
+    "qwq kit make kit": _KIT,
+    "qwq kit make /media/stick/qwq --quant Q4_K_M": _KIT,
     "qwq kit make kit --quant Q4_K_M --platform windows-x86_64 --python 3.11,3.12,3.13": _KIT,
     "qwq kit make kit --quant Q4_K_M --build cu124": _KIT,
     "qwq kit check kit": _KIT,
