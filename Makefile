@@ -28,7 +28,7 @@ bench:  ## the benchmarks that need nothing but this package; `python -m benchma
 	python -m benchmarks
 
 docs:  ## the pictures, the recorded screens, what the program says of itself, and the site in site/
-	python docs/pictures.py && python docs/page_pictures.py && python docs/sessions.py && python docs/pages.py && python docs/benchmark_page.py && mkdocs build --strict --quiet
+	python docs/pictures.py && python docs/page_pictures.py && python docs/sessions.py && python docs/pages.py && python packaging/shell/write.py && python docs/benchmark_page.py && mkdocs build --strict --quiet
 
 check:  ## everything that must hold before a change lands, in a new virtual environment
 	.ci/run

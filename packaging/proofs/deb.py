@@ -13,49 +13,24 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
 TREE: Final = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 from clean_root import USER, CleanRoot, Ran  # noqa: E402 - found by the line above
+from deb_service import ADDRESS, QUESTION, WAIT_SECONDS, Service, Table, told_changes  # noqa: E402 - likewise
 
-ASK: Final = """
-import json, sys, urllib.request
-address, path, body = sys.argv[1:4]
-request = urllib.request.Request(address + path, body.encode() if body else None, {"content-type": "application/json"})
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-sys.stdout.write(opener.open(request, timeout=120).read().decode())
-"""
-ADDRESS: Final = "http://127.0.0.1:8080"
-QUESTION: Final = "What is 47 + 85?"
 TAKER: Final = """perl -MIO::Socket::INET -e 'IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:8080") and sleep 600'"""
-WAIT_SECONDS: Final = 120.0
-OWN: Final = (f"home/{USER}/.local", f"home/{USER}/.cache", f"home/{USER}/.ollama")
-"""What is the user's own: chats, what was measured, models."""
 
 
-class Table:
-    """Rows of what was asked and seen."""
-
-    def __init__(self) -> None:
-        self.n_wrong = 0
-
-    def row(self, asked: str, seen: str, *, holds: bool) -> None:
-        """One of them, printed at once."""
-        self.n_wrong += not holds
-        sys.stdout.write(f"{'as promised' if holds else 'NOT SO':12} {asked:58} {seen}\n")
-        sys.stdout.flush()
-
-
-class Proof:
+class Proof(Service):
     """The steps, each with its rows."""
 
     def __init__(self, root: CleanRoot, deb: Path, table: Table) -> None:
-        self.root, self.deb, self.row = root, deb, table.row
+        super().__init__(root)
+        self.row = table.row
         (root.folder / "root/qwq.deb").write_bytes(deb.read_bytes())
         self.before = root.listing()
 
@@ -72,36 +47,6 @@ class Proof:
         self.fail_and_put_back()
         self.leave()
         self.enable_by_hand()
-
-    def ask(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """The service's answer; None where it gives none."""
-        told = self.root.python(ASK, ADDRESS, path, json.dumps(body) if body is not None else "")
-        return json.loads(told.out) if told.code == 0 else None
-
-    def answer(self, model: str = "demo") -> str:
-        """To a question."""
-        asked = {"model": model, "seed": 1, "max_tokens": 400, "messages": [{"role": "user", "content": QUESTION}]}
-        told = self.ask("/v1/chat/completions", asked)
-        return str(told["choices"][0]["message"]["content"] or "") if told else "nothing"
-
-    def status(self) -> dict[str, Any]:
-        """What `qwq service status --json` says."""
-        told: dict[str, Any] = json.loads(self.root.user("qwq service status -n 0 --json 2>/dev/null").out)
-        return told
-
-    def until(self, holds: Callable[[], bool]) -> float:
-        """The seconds until it holds; infinity where it never did."""
-        began = time.monotonic()
-        while time.monotonic() - began < WAIT_SECONDS:
-            if holds():
-                return time.monotonic() - began
-            time.sleep(0.2)
-        return float("inf")
-
-    def is_healthy(self) -> bool:
-        """Whether a request would be answered at once."""
-        told = self.ask("/health")
-        return bool(told and told["status"] == "ok")
 
     def install_package(self) -> None:
         """The package alone."""
@@ -187,15 +132,15 @@ class Proof:
             holds=bool(found and float(found[1]) < 3),
         )
         kernel = self.root.root(
-            f"grep -E '^(NoNewPrivs|Seccomp|CapBnd):' /proc/{status['pid']}/status; grep -E ' / ro' /proc/{status['pid']}/mountinfo"
+            f"grep -E '^(NoNewPrivs|Seccomp|CapBnd):' /proc/{status['pid']}/status; grep -E ' / ro[, ]' /proc/{status['pid']}/mountinfo"
         ).out
-        is_so = all(re.search(pattern, kernel) for pattern in (r"NoNewPrivs:\s1", r"Seccomp:\s2", r"CapBnd:\s0{16}", " / / ro"))
+        is_so = all(re.search(pattern, kernel) for pattern in (r"NoNewPrivs:\s1", r"Seccomp:\s2", r"CapBnd:\s0{16}", " / ro,"))
         self.row("the kernel says so: no privileges, seccomp, / read-only", " ".join(kernel.split())[:90], holds=is_so)
-        kept = self.root.user("ls .cache/qwq/chats/*/ | head -1; stat -c '%a %n' .local/share/qwq .cache/qwq").out
+        kept = self.root.user("find .cache/qwq/chats -type f | wc -l; stat -c %a .local/share/qwq").out.split()
         self.row(
-            "what was read of chats is kept on disk, private",
-            " ".join(kept.split()),
-            holds=kept.count("700 ") == 2 and len(kept.split()) == 5,
+            "what was read of chats is kept on disk; chats are private",
+            f"{kept[0]} files, mode {kept[-1]}",
+            holds=int(kept[0]) > 0 and kept[-1] == "700",
         )
 
     def kill(self) -> None:
@@ -263,7 +208,7 @@ class Proof:
         again = self.root.user("qwq service install")
         self.row("qwq service install gets along with it", again.out.splitlines()[0], holds="there already" in again.out)
         done = self.root.root("dpkg --purge qwq-local")
-        left = self.root.root("pgrep -f /usr/lib/qwq-local").out.split()
+        left = self.root.root("pgrep -f '^/usr/lib/[q]wq-local'").out.split()
         self.row("purged while it runs", f"exit {done.code}, processes left: {len(left)}", holds=done.code == 0 and not left)
         self.root.user("systemctl --user disable --quiet qwq 2>/dev/null; rm -r .config")
         self.purge("by hand, then purge")
@@ -280,17 +225,6 @@ class Proof:
         )
         kept = (self.root.folder / f"home/{USER}/.local/share/qwq").is_dir()
         self.row("the user's chats stay", "they are there" if kept else "gone", holds=kept)
-
-    def changes(self, before: dict[str, str]) -> list[str]:
-        """The paths that are not as they were, but what is the user's own."""
-        now = self.root.listing()
-        changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
-        return sorted(path for path in changed if not any(path == own or path.startswith(f"{own}/") for own in OWN))
-
-
-def told_changes(changed: list[str]) -> str:
-    """In a few words."""
-    return f"{len(changed)} differ: {' '.join(changed[:4])}" if changed else "no difference"
 
 
 def build(folder: Path) -> Path:

@@ -145,6 +145,11 @@ def answers(system: Empty, table: Table) -> None:
     table.add("qwq list, qwq verify", said.splitlines()[-2][:90], is_right=code == 0 and MODEL in said and "sound" in said)
     code, said = system.run("qwq kit check /kit")
     table.add("qwq kit check, in there", last_line(said), is_right=code == 0 and said.startswith("sound"))
+    began = time.monotonic()
+    code, said = system.run("qwq kit make ~/second --quant Q4_K_M && qwq kit check ~/second")
+    table.add(
+        "a kit made of the kit, in there", f"{last_line(said)}, {time.monotonic() - began:.0f} s", is_right=code == 0 and "sound" in said
+    )
     (system.root / "client.py").write_text(CLIENT, "utf-8")
     code, said = system.run(f"qwq serve -m demo --port {PORT} 2>/tmp/log & python3 /client.py; kill -INT $!; wait $!")
     table.add("qwq serve, asked from inside", last_line(said), is_right=ANSWER in said)

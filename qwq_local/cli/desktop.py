@@ -6,12 +6,16 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import given_options, load_options
 
 
 @click.command("desktop")
 @click.option(
-    "--browser", metavar="PROGRAM", help="Its path, or 'default'. [default: Chrome, Chromium, Edge or Brave; else the default one]"
+    "--browser",
+    metavar="PROGRAM",
+    shell_complete=values.files,
+    help="Its path, or 'default'. [default: Chrome, Chromium, Edge or Brave; else the default one]",
 )
 @load_options
 @click.pass_context

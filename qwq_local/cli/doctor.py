@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import click
 
+from qwq_local.cli.completing import values
+
 
 @click.command("doctor")
 @click.option("--fix", "fixes", is_flag=True, help="Mend what is wrong, each after asking: run the commands, exchange llama.cpp.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="With --fix or --undo: print what would be done, in order, and do nothing.")
 @click.option("--yes", "is_sure", is_flag=True, help="With --fix: don't ask.")
 @click.option(
-    "--build", metavar="NAME", help="With --fix: put this build of llama.cpp in place, and do nothing else: cpu, cu124, metal, vulkan ..."
+    "--build",
+    metavar="NAME",
+    shell_complete=values.builds,
+    help="With --fix: put this build of llama.cpp in place, and do nothing else: cpu, cu124, metal, vulkan ...",
 )
 @click.option(
     "--index-url", "index", metavar="URL", help="With --fix: a mirror of the builds, an address or a folder with a folder for each."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -36,6 +37,7 @@ PORT: Final = 17327
 """Always the same where it is free: a browser keeps the page's settings by its address."""
 LOG_NAME: Final = "desktop.log"
 LOG_BYTES: Final = 1 << 20
+_ENDINGS: Final = (signal.SIGTERM,) if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
 
 
 def run(browser: str | None, options: dict[str, Any]) -> None:
@@ -68,6 +70,8 @@ def _run(browser: str | None, options: dict[str, Any], folder: Path) -> None:
         settings, load = prepare(served)
         LOGGER.setLevel(logging.WARNING)  # not a line for each look of an open page
         app = App(opener, folder, load)
+        for name in _ENDINGS:
+            signal.signal(name, lambda *_: sys.exit())  # the server ends at them, and then raises them anew: the window is to close first
         with app.ended():
             serve(settings, app.load, app, app.presence.visited)
 

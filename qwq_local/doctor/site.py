@@ -1,6 +1,6 @@
 """The files of llama-cpp-python where Python finds them, and their exchange for others.
 
-Both happen by renaming within the folder of packages: it takes milliseconds, needs no room, and is undone by renaming back.
+Both happen by renaming within the folder of packages: it takes a moment, needs no room, and is undone by renaming back.
 """
 
 from __future__ import annotations

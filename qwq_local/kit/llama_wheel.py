@@ -86,7 +86,9 @@ def fetch_wheel(version: Version, build: str, target: Platform, python: str, fol
 
 def _other_way(target: Platform, build: str) -> str:
     if build in _FLAGS:
-        machine = f"a machine of the kind {target.name} with a C++ compiler (Debian: apt install g++)"
+        machine = (
+            f"a machine of the kind {target.name} with a C++ compiler{' (Debian: apt install g++)' if target.system == 'Linux' else ''}"
+        )
         return f"Make the kit on {machine}, or where that index is reached."
     return f"Make the kit where that index is reached, or take another build: {', '.join(target.builds)}."
 

@@ -89,9 +89,7 @@ def run_pip(arguments: Sequence[str], variables: Mapping[str, str] | None = None
 
 def _complaint(said: str) -> InstallationError:
     if any(sign in said for sign in _NO_NETWORK):
-        return InstallationError(
-            f"pip cannot reach its index: {_end(said)}", hint="Make the kit where there is network; what was gathered stays."
-        )
+        return InstallationError("pip cannot reach its index.", hint="Make the kit where there is network; what was gathered stays.")
     if "No space left" in said:
         return InstallationError("The disk is full.", hint="Free some space; the same command goes on from here.")
     if lacking := _LACKING.search(said):

@@ -129,7 +129,7 @@ class Wheelhouse:
             del asked[canonicalize_name(self._take(Path(shutil.copy(path, self._incoming))).name)]
         without: list[str] = []
         while asked:
-            self.listener.begin(f"bringing {len(asked)} wheels for {self.wish.platform.name} and Python {python}")
+            self.listener.begin(f"bringing wheels of {len(asked)} packages for {self.wish.platform.name} and Python {python}")
             try:
                 pip_runs.download(list(asked.values()), self.wish.platform, python, self._incoming)
                 asked = {}

@@ -22,7 +22,12 @@ def fake_dialog(folder: Path, name: str, status: int) -> None:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pages: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: not pages.append(address))
+
+    def note(address: str) -> bool:
+        pages.append(address)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", note)
     return pages
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from qwq_local.desktop import window
 from qwq_local.desktop.presence import Presence
-from qwq_local.desktop.window import OwnWindow, Tab, attend, find_opener
+from qwq_local.desktop.window import OwnWindow, Tab, Window, attend, find_opener
 from qwq_local.errors import QwqError, SettingsError
 from tests.programs import posix
 from tests.waiting import wait_until
@@ -40,12 +40,13 @@ def test_an_open_window_has_not_closed_and_is_closed_with_the_app() -> None:
 
 
 @posix
-def test_a_browser_that_does_not_end_when_it_is_told_to_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_that_does_not_end_when_it_is_told_to_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "CLOSE_SECONDS", 0.1)
-    own = process_of("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(100)")
-    time.sleep(0.2)
+    deaf = tmp_path / "deaf"
+    own = process_of(f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(deaf)!r}, 'x'); time.sleep(100)")
+    wait_until(deaf.exists)
     own.close()
-    assert has_ended(own)
+    assert own._process.returncode == -signal.SIGKILL
 
 
 def test_a_browser_that_gave_the_page_to_another_tells_nothing_of_the_window() -> None:
@@ -101,6 +102,10 @@ def test_a_hidden_window_of_its_own_may_be_silent() -> None:
     assert next(stops, None) is None
 
 
+def says_of_closing(shown: Window) -> bool | None:
+    return shown.has_closed()
+
+
 @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there is always a screen")
 def test_without_a_screen_no_window_is_tried(tmp_path: Path) -> None:
     with pytest.raises(QwqError, match="no screen") as caught:
@@ -117,12 +122,17 @@ def test_a_browser_that_is_no_program_is_named(tmp_path: Path) -> None:
 
 def test_the_default_browser_is_used_on_wish_and_where_there_is_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+
+    def note(address: str) -> bool:
+        opened.append(address)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", note)
     monkeypatch.setattr(window, "find_browser", lambda _: None)
     for wished in (None, "default"):
         tab = find_opener(wished, tmp_path, SCREEN).open("http://127.0.0.1:1")
         assert isinstance(tab, Tab)
-        assert tab.has_closed() is None
+        assert says_of_closing(tab) is None
     assert opened == 2 * ["http://127.0.0.1:1"]
 
 

@@ -91,6 +91,20 @@ def task_formats(_context: click.Context, _parameter: click.Parameter, typed: st
     return _beginning(FORMATS.items(), typed)
 
 
+def kit_platforms(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """The platforms there are kits for."""
+    from qwq_local.kit.platforms import PLATFORMS
+
+    return _beginning(((platform.name, "") for platform in PLATFORMS), typed)
+
+
+def builds(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """The builds of llama.cpp."""
+    from qwq_local.builds import NAMES
+
+    return _beginning(((name, "") for name in NAMES), typed)
+
+
 def files(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     """Any file, which the shell itself completes."""
     from click.shell_completion import CompletionItem
