@@ -13,8 +13,9 @@ FORMAT: Final = "https://www.debian.org/doc/packaging-manuals/copyright-format/1
 TOOLS: Final = frozenset({"pip", "setuptools", "wheel", "pyinstaller-hooks-contrib", "altgraph", "packaging"})
 """In the environment to build with, and not packed."""
 LICENCE_FILE: Final = re.compile(r"(^|/)(LICEN[CS]E|COPYING|NOTICE)[^/]*$", re.IGNORECASE)
+_APACHE: Final = r"Apache License\s+Version 2\.0, January 2004.*?(?:END OF TERMS AND CONDITIONS|additional\s+liability\.(?!\s+END))"
 COMMON: Final = {
-    re.compile(r"Apache License\s+Version 2\.0, January 2004.*?END OF TERMS AND CONDITIONS", re.DOTALL | re.IGNORECASE): "Apache-2.0",
+    re.compile(_APACHE, re.DOTALL | re.IGNORECASE): "Apache-2.0",
     re.compile(r"GNU GENERAL PUBLIC LICENSE\s+Version (\d).*?END OF TERMS AND CONDITIONS", re.DOTALL): "GPL-{}",
     re.compile(r"GNU LESSER GENERAL PUBLIC LICENSE\s+Version (\d).*?(?=\Z|\n-{5})", re.DOTALL): "LGPL-{}",
 }
@@ -27,6 +28,7 @@ SPDX: Final = {
     "Apache License 2.0": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "BSD License": "BSD-3-clause",
+    "GNU General Public License v2 (GPLv2)": "GPL-2+",
     "BSD-3-Clause": "BSD-3-clause",
 }
 
