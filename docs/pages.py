@@ -27,8 +27,7 @@ TREE = re.compile(r"(?<=<!-- tree: written by `make docs` -->\n).*(?=<!-- end of
 
 def commands() -> str:
     """The page of all commands' help."""
-    width = {"terminal_width": WIDTH, "max_content_width": WIDTH}
-    top = click.Context(qwq, info_name="qwq", **width, **qwq.context_settings)
+    top = click.Context(qwq, info_name="qwq", terminal_width=WIDTH, max_content_width=WIDTH, **qwq.context_settings)
     helps = dict(all_helps(top, "qwq"))
     return HEAD + "".join(f"\n## {name}\n\n```\n{told}\n```\n" for name, told in helps.items())
 
@@ -40,8 +39,8 @@ def all_helps(context: click.Context, name: str) -> Iterator[tuple[str, str]]:
         for inner in group.list_commands(context):
             command = group.get_command(context, inner)
             assert command, inner
-            width = {"terminal_width": WIDTH, "max_content_width": WIDTH}
-            yield from all_helps(click.Context(command, parent=context, info_name=inner, **width), f"{name} {inner}")
+            inside = click.Context(command, parent=context, info_name=inner, terminal_width=WIDTH, max_content_width=WIDTH)
+            yield from all_helps(inside, f"{name} {inner}")
 
 
 def layers() -> dict[str, int]:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -188,7 +189,7 @@ def broken(proof: Proof) -> None:
         ("a build that does not fit", "no driver of NVIDIA's", "cu124", proof.mirror),
         ("a build that there is not", "none of that name", "cuda", proof.mirror),
     ):
-        see_refusal(proof, asked, says, lambda b=build, i=index: proof.qwq(*FIXING, b, "--index-url", i, PIP_RETRIES="1"))
+        see_refusal(proof, asked, says, partial(proof.qwq, *FIXING, build, "--index-url", index, PIP_RETRIES="1"))
     see_refusal(proof, "no room where the old build is to be kept", "disk is full", lambda: on_small_disk(proof, proof.data / "builds"))
     see_refusal(proof, "no room where pip unpacks the new one", "disk is full", lambda: on_small_disk(proof, proof.folder / "tmp"))
 
