@@ -89,6 +89,7 @@ const composer = new Composer({
       history.pushState(null, "", `#/c/${begun.chat_id}`);
       conversation.isAwaited = true;
       await route();
+      list.load(); // a short answer may have been written before anybody saw it begin
       return true;
     } catch (error) {
       failed(error);
