@@ -90,7 +90,7 @@ def serves(program: Path, home: Path) -> bool:
         finally:
             server.send_signal(2)
         told = server.communicate(timeout=LIMIT_SECONDS)[1]
-    is_right = found == [200] * len(PAGES) and server.returncode == 0
+    is_right = found == [200] * len(PAGES) and server.returncode in {0, 130}
     show("serve, and Ctrl-C", is_right, f"{len(PAGES)} addresses: {found}, exit {server.returncode}")
     if not is_right:
         sys.stderr.write(told[-2000:])

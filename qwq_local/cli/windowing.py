@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from qwq_local import card
 from qwq_local.cli import serve as serve_command
 from qwq_local.cli.first_run import DEMO
 from qwq_local.cli.serving import prepare
-from qwq_local.cli.terminal import notice
+from qwq_local.cli.terminal import notice, tell_error
 from qwq_local.configuration import find_folders, read_configuration
 from qwq_local.desktop.instance import announce, only_app, running_app
 from qwq_local.desktop.presence import Presence
@@ -46,15 +46,18 @@ def run(browser: str | None, options: dict[str, Any]) -> None:
         _run(browser, options, find_folders().data / "desktop")
         return
     folder, log = Path(), None
-    try:
-        folder = find_folders().data / "desktop"
-        log = _log_to(folder)
-        _run(browser, options, folder)
-    except Exception as error:
-        if not isinstance(error, QwqError):
-            traceback.print_exc()
-        tell(words_for(error, log), folder)
-        raise
+    with ExitStack() as stack:
+        try:
+            folder = find_folders().data / "desktop"
+            log = _log_to(folder, stack)
+            _run(browser, options, folder)
+        except Exception as error:
+            if not isinstance(error, QwqError):
+                traceback.print_exc()
+            else:
+                tell_error(str(error), error.hint)
+            tell(words_for(error, log), folder)
+            raise
 
 
 def _run(browser: str | None, options: dict[str, Any], folder: Path) -> None:
@@ -159,16 +162,21 @@ def _port() -> int:
     return PORT
 
 
-def _log_to(folder: Path) -> Path | None:
-    """Send all that is told to a file, the last two of them kept; None where there is no room for one."""
+def _log_to(folder: Path, stack: ExitStack) -> Path | None:
+    """Send all that is told to a file, the last two of them kept, until the stack ends; None where there is no room for one."""
     log = folder / LOG_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if log.is_file() and log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.old"))
-        file = log.open("a", encoding="utf-8", buffering=1)
+        file = stack.enter_context(log.open("a", encoding="utf-8", buffering=1))
     except OSError:
         return None
-    os.dup2(file.fileno(), 2)
+    stack.callback(setattr, sys, "stderr", sys.stderr)
     sys.stderr = file
+    with suppress(OSError):  # where there was none, as in a window's program on Windows
+        before = os.dup(2)
+        stack.callback(os.close, before)
+        stack.callback(os.dup2, before, 2)
+        os.dup2(file.fileno(), 2)
     return log

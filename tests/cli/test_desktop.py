@@ -162,4 +162,5 @@ def test_what_cannot_be_is_told_though_there_is_no_terminal(desk: Desk, variable
     assert ended.code in {1, 2}, ended
     told = (desk.folder / "told").read_text() if variable != "DISPLAY" else desk.log.read_text()
     assert says in told
+    assert says in ended.err, "and to whoever reads what it prints"
     assert not desk.opened()

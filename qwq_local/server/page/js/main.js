@@ -90,6 +90,7 @@ const composer = new Composer({
       list.load(); // an answer may be whole before it is seen to be written
       conversation.isAwaited = true;
       await route();
+      list.load(); // a short answer may have been written before anybody saw it begin
       return true;
     } catch (error) {
       failed(error);
