@@ -27,8 +27,8 @@ types:  ## mypy, strict (seconds)
 bench:  ## the benchmarks that need nothing but this package; `python -m benchmarks --list` has all
 	python -m benchmarks
 
-docs:  ## the pictures, the recorded screens, docs/commands.md, and the tree in ARCHITECTURE.md
-	python docs/pictures.py && python docs/page_pictures.py && python docs/sessions.py && python docs/pages.py && python docs/benchmark_page.py
+docs:  ## the pictures, the recorded screens, what the program says of itself, and the site in site/
+	python docs/pictures.py && python docs/page_pictures.py && python docs/sessions.py && python docs/pages.py && python packaging/shell/write.py && python docs/benchmark_page.py && mkdocs build --strict --quiet
 
 check:  ## everything that must hold before a change lands, in a new virtual environment
 	.ci/run

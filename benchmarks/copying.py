@@ -15,11 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import qwq_local
 from benchmarks.deep_nano import LEARNED
 from benchmarks.guessing import prompts_of, tokens_of
 from tests.nano.tasks import draw
 
-ROOT: Final = Path(__file__).parents[1]
+PAGES: Final = Path(__file__).parents[1]
+PACKAGE: Final = Path(qwq_local.__file__).parent
 N_CHARACTERS: Final = range(250, 400)
 """Of a piece of text that is copied; nano has little more than one token for each."""
 
@@ -57,7 +59,7 @@ def random_words(rng: random.Random) -> tuple[str, str]:
 def functions() -> tuple[str, ...]:
     """The functions of this package that are neither short nor long, as they stand there."""
     found = []
-    for path in sorted((ROOT / "qwq_local").rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text("utf-8")
         for node in ast.parse(text).body:
             source = ast.get_source_segment(text, node) or ""
@@ -70,7 +72,7 @@ def functions() -> tuple[str, ...]:
 def paragraphs() -> tuple[str, ...]:
     """The paragraphs and points of this project's pages that are neither short nor long."""
     found = []
-    for path in sorted(ROOT.glob("*.md")):
+    for path in sorted(PAGES.glob("*.md")):
         for paragraph in re.split(r"\n- |\n\n", path.read_text("utf-8")):
             text = " ".join(paragraph.replace("*", "").split())
             if len(text) in N_CHARACTERS and text.isascii():

@@ -1,7 +1,8 @@
 """Write what the documents take from the program: python docs/pages.py (with --check it only says what is out of date).
 
-docs/commands.md is every command's help. In ARCHITECTURE.md, what stands between the two `tree` marks is each file's docstring, its first
-sentence, and each room's number is its place among the layers of pyproject.toml, counted from below.
+docs/commands.md is every command's help, docs/messages.md every error's message (messages.py). In ARCHITECTURE.md, what stands between
+the `tree` marks is each file's docstring, its first sentence, and each room's number is its place among the layers of pyproject.toml,
+counted from below.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import messages  # beside this file
 
 from qwq_local.cli import qwq
 
@@ -25,8 +27,7 @@ TREE = re.compile(r"(?<=<!-- tree: written by `make docs` -->\n).*(?=<!-- end of
 
 def commands() -> str:
     """The page of all commands' help."""
-    width = {"terminal_width": WIDTH, "max_content_width": WIDTH}
-    top = click.Context(qwq, info_name="qwq", **width, **qwq.context_settings)
+    top = click.Context(qwq, info_name="qwq", terminal_width=WIDTH, max_content_width=WIDTH, **qwq.context_settings)
     helps = dict(all_helps(top, "qwq"))
     return HEAD + "".join(f"\n## {name}\n\n```\n{told}\n```\n" for name, told in helps.items())
 
@@ -38,8 +39,8 @@ def all_helps(context: click.Context, name: str) -> Iterator[tuple[str, str]]:
         for inner in group.list_commands(context):
             command = group.get_command(context, inner)
             assert command, inner
-            width = {"terminal_width": WIDTH, "max_content_width": WIDTH}
-            yield from all_helps(click.Context(command, parent=context, info_name=inner, **width), f"{name} {inner}")
+            inside = click.Context(command, parent=context, info_name=inner, terminal_width=WIDTH, max_content_width=WIDTH)
+            yield from all_helps(inside, f"{name} {inner}")
 
 
 def layers() -> dict[str, int]:
@@ -83,6 +84,7 @@ def main() -> int:
     architecture = ROOT / "ARCHITECTURE.md"
     due = {
         ROOT / "docs/commands.md": commands(),
+        ROOT / "docs/messages.md": messages.page(),
         architecture: TREE.sub(lambda _: tree(), architecture.read_text("utf-8")),
     }
     stale = [path for path, text in due.items() if not path.exists() or path.read_text("utf-8") != text]

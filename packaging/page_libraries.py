@@ -1,7 +1,8 @@
 """Fetch what the web page ships of others: python packaging/page_libraries.py (with --check it only compares what is here).
 
 Each archive comes by `npm pack` and is compared with its integrity value below; some of its files are written unchanged, with its
-licence, to qwq_local/server/page/vendor/NAME-VERSION/ (axe-core, which only tests use, to tests/data/). HASHES.json beside them has the
+licence, to qwq_local/server/page/vendor/NAME-VERSION/ (axe-core, which only tests use, to tests/data/; what the documentation's search
+needs where pages are opened as files, to docs/vendor/). HASHES.json beside them has the
 SHA-512 of each file, so that --check needs no network. To move to another version: change it and its integrity here (`npm view NAME
 dist.integrity`), the paths in the page's modules, and run this.
 """
@@ -26,6 +27,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 VENDOR: Final = ROOT / "qwq_local/server/page/vendor"
 TEST_DATA: Final = ROOT / "tests/data"
+DOCS: Final = ROOT / "docs/vendor"
 HASHES: Final = VENDOR / "HASHES.json"
 LANGUAGES: Final = [
     "bash",
@@ -116,6 +118,13 @@ LIBRARIES: Final = (
         "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
         ("LICENSE", "axe.min.js"),
         TEST_DATA,
+    ),
+    Library(
+        "iframe-worker",
+        "1.0.4",
+        "sha512-roeaaI+Lg1LJNfgpCjoRe/+WzEjy9+Z08LoEvu85MCPbBjwm+qXz8Ag5U05lHa6V1CysZyGzE0SOkAtSUA5q7Q==",
+        ("LICENSE", "shim/index.js"),
+        DOCS,
     ),
 )
 

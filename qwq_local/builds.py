@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Final, Literal, TypeAlias
 
 Vendor: TypeAlias = Literal["NVIDIA", "AMD", "Apple"]
+Version: TypeAlias = tuple[int, int]
 X86: Final = frozenset({"x86_64", "amd64"})
 """What systems call Intel's and AMD's processors."""
 INDEX: Final = "https://abetlen.github.io/llama-cpp-python/whl"
@@ -19,19 +20,63 @@ REQUIREMENT: Final = "llama-cpp-python>=0.3.36"
 CUDA: Final = ((11, 8), (12, 1), (12, 2), (12, 3), (12, 4), (12, 5), (13, 0), (13, 2))
 """The versions of CUDA there are builds for, the oldest first (its .github/workflows/build-wheels-cuda.yaml)."""
 CUDA_NOT_ON_WINDOWS: Final = frozenset({(12, 1), (12, 2), (12, 3)})
+ROCM: Final = ((7, 2),)
+"""The versions of ROCm there are builds for, for Linux on x86 alone; one runs on ROCm of its own major version from there on."""
+SOURCE: Final = "source"
+"""No build of the index: compiled here, for this very machine."""
+NAMES: Final = ("cpu", *(f"cu{a}{b}" for a, b in CUDA), "metal", *(f"rocm{a}{b}" for a, b in ROCM), SOURCE, "vulkan")
 
 
-def suiting(vendors: Collection[Vendor], os: str, driver_cuda: tuple[int, int] | None) -> str:
-    """The build for a machine's GPUs, as the index names it; `os` is platform.system()'s, `driver_cuda` the newest CUDA the driver runs."""
+def suiting(vendors: Collection[Vendor], os: str, driver_cuda: Version | None, rocm: Version | None = None) -> str:
+    """The build for a machine's GPUs, as the index names it; `os` is platform.system()'s.
+
+    `driver_cuda` is the newest CUDA the driver runs, `rocm` the ROCm that is installed.
+    """
     if "NVIDIA" in vendors:
         built = [version for version in CUDA if os != "Windows" or version not in CUDA_NOT_ON_WINDOWS]
         fitting = [version for version in built if version <= (driver_cuda or (0, 0))]
         return f"cu{fitting[-1][0]}{fitting[-1][1]}" if fitting else "vulkan"
     if "Apple" in vendors:
         return "metal"
-    return "vulkan" if "AMD" in vendors else "cpu"
+    if "AMD" not in vendors:
+        return "cpu"
+    running = [version for version in ROCM if os == "Linux" and rocm and rocm[0] == version[0] and rocm >= version]
+    return f"rocm{running[-1][0]}{running[-1][1]}" if running else "vulkan"
 
 
 def is_built(build: str, machine: str) -> bool:
     """Whether there is such a build for this kind of processor (platform.machine()): those for GPUs but Apple's are for x86 alone."""
     return build in {"cpu", "metal"} or machine.casefold() in X86
+
+
+def why_unfit(build: str, os: str, machine: str, driver_cuda: Version | None = None, rocm: Version | None = None) -> str:
+    """Why a build of `NAMES` cannot run on such a machine, its driver's CUDA and its ROCm as in `suiting`; empty where it may."""
+    if build == SOURCE:
+        return ""
+    if build == "metal":
+        return "" if os == "Darwin" else "Metal is Apple's alone"
+    if not is_built(build, machine):
+        return f"there is none for {machine} processors"
+    if os == "Darwin" and build != "cpu":
+        return "macOS has Metal alone"
+    if build.startswith("rocm"):
+        return _why_no_rocm(build, os, rocm)
+    return _why_no_cuda(build, os, driver_cuda) if build.startswith("cu") else ""
+
+
+def _why_no_rocm(build: str, os: str, rocm: Version | None) -> str:
+    if os != "Linux":
+        return "it is for Linux alone"
+    needed = next(version for version in ROCM if build == f"rocm{version[0]}{version[1]}")
+    if rocm and rocm[0] == needed[0] and rocm >= needed:
+        return ""
+    return f"it needs ROCm {needed[0]}.{needed[1]}, and " + (f"{rocm[0]}.{rocm[1]} is installed" if rocm else "none is installed")
+
+
+def _why_no_cuda(build: str, os: str, driver_cuda: Version | None) -> str:
+    needed = next(version for version in CUDA if build == f"cu{version[0]}{version[1]}")
+    if os == "Windows" and needed in CUDA_NOT_ON_WINDOWS:
+        return "there is none for Windows"
+    if driver_cuda is None:
+        return "no driver of NVIDIA's answers here"
+    return f"the driver runs CUDA up to {driver_cuda[0]}.{driver_cuda[1]}" if needed > driver_cuda else ""

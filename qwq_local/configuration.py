@@ -76,6 +76,7 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     "models": _Option("models", str, str),
     "data": _Option("data", str, str),
 }
+KEYS: Final = tuple(_OPTIONS)
 """Every key of the settings file."""
 
 _FOLDERS: Final = ("models", "data")

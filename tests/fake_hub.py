@@ -16,13 +16,14 @@ COMMIT = "fedcba9876543210fedcba9876543210fedcba98"
 
 
 class FakeHub(ThreadingHTTPServer):
-    """Serves `folder` as the repository someone/nano, or nothing but `refusal` where that is given."""
+    """Serves `folder` as the repository, or nothing but `refusal` where that is given."""
 
-    def __init__(self, folder: Path, refusal: HTTPStatus | None, error_code: str) -> None:
+    def __init__(self, folder: Path, refusal: HTTPStatus | None, error_code: str, repository: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.refusal = refusal
         self.error_code = error_code
+        self.repository = repository
         self.asked: list[str] = []
 
     @property
@@ -31,8 +32,8 @@ class FakeHub(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(folder: Path, refusal: HTTPStatus | None = None, error_code: str = "") -> Iterator[FakeHub]:
-    with FakeHub(folder, refusal, error_code) as hub:
+def serve(folder: Path, refusal: HTTPStatus | None = None, error_code: str = "", repository: str = "someone/nano") -> Iterator[FakeHub]:
+    with FakeHub(folder, refusal, error_code, repository) as hub:
         thread = Thread(target=hub.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -56,21 +57,21 @@ class _Handler(BaseHTTPRequestHandler):
         """Silence."""
 
     def _answer(self, *, with_body: bool) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path, named = unquote(urlsplit(self.path).path), self.server.repository
         self.server.asked.append(path)
         if self.server.refusal is not None:
             self._send(self.server.refusal, b"{}", {"X-Error-Code": self.server.error_code}, with_body=with_body)
-        elif path in {"/api/models/someone/nano/revision/main", f"/api/models/someone/nano/revision/{COMMIT}"}:
+        elif path in {f"/api/models/{named}/revision/main", f"/api/models/{named}/revision/{COMMIT}"}:
             names = sorted(path.name for path in self.server.folder.iterdir())
             siblings = [{"rfilename": name} for name in names]
-            self._send(HTTPStatus.OK, json.dumps({"id": "someone/nano", "sha": COMMIT, "siblings": siblings}).encode(), {}, with_body=True)
-        elif path.startswith(f"/api/models/someone/nano/tree/{COMMIT}"):
+            self._send(HTTPStatus.OK, json.dumps({"id": named, "sha": COMMIT, "siblings": siblings}).encode(), {}, with_body=True)
+        elif path.startswith(f"/api/models/{named}/tree/{COMMIT}"):
             entries = [
                 {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": _sum(path)[:40]}
                 for path in sorted(self.server.folder.iterdir())
             ]
             self._send(HTTPStatus.OK, json.dumps(entries).encode(), {}, with_body=True)
-        elif path.startswith(f"/someone/nano/resolve/{COMMIT}/"):
+        elif path.startswith(f"/{named}/resolve/{COMMIT}/"):
             file = self.server.folder / path.rpartition("/")[2]
             headers = {"ETag": f'"{_sum(file)}"', "X-Repo-Commit": COMMIT}
             self._send(HTTPStatus.OK, file.read_bytes(), headers, with_body=with_body)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tests.nano import tasks
+from tests.source import PACKAGE
 
-PATH = Path(__file__).parents[1] / "qwq_local" / "evaluation" / "data" / "nano.jsonl"
+PATH = PACKAGE / "evaluation" / "data" / "nano.jsonl"
 SEED = "what does this quantization cost in answers?"
 COUNTS = {"letters": 50, "addition": 50, "compare": 35, "choice": 30, "tool": 35}
 

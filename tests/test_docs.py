@@ -7,15 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from qwq_local.server.wire import Wire
+from tests.source import ROOT, in_the_source_tree
 
-ROOT = Path(__file__).parents[1]
 
-
+@in_the_source_tree
 def test_the_help_page_and_the_tree_are_what_the_program_says() -> None:
     done = subprocess.run([sys.executable, ROOT / "docs/pages.py", "--check"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.source import ROOT, in_the_source_tree
+
+pytestmark = in_the_source_tree
 LINT_IMPORTS = (str(Path(sysconfig.get_path("scripts")) / "lint-imports"), "--no-cache")
 RUFF = (sys.executable, "-m", "ruff", "check", "--no-cache", ".")
 MYPY = (sys.executable, "-m", "mypy", "-p", "qwq_local", "-p", "qwq_convert")

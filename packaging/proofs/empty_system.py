@@ -52,7 +52,7 @@ class Empty:
         os.chown(self.root / home.lstrip("/"), USER, USER)
         variables = {"ROOT": str(self.root), "USER": str(USER), "HOME_INSIDE": home, "SCRIPT": script}
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", INSIDE]
-        return subprocess.Popen(  # noqa: S603 - our own
+        return subprocess.Popen(
             command, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
         )
 
@@ -96,7 +96,7 @@ def qwq() -> list[str]:
 def must(command: list[str], environment: dict[str, str] | None = None) -> None:
     """Run a command that has to succeed."""
     paths = {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "convert")])}
-    done = subprocess.run(command, env=(environment or dict(os.environ)) | paths, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    done = subprocess.run(command, env=(environment or dict(os.environ)) | paths, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
 

@@ -232,7 +232,7 @@ def refuses_old_pythons(kit: Path, table: Table) -> None:
     """Pythons that this machine has besides are told which is needed."""
     others = [path for path in sorted(Path.home().glob(".pyenv/versions/*/bin/python3")) if "3.11" not in str(path)]
     for python in others:
-        done = subprocess.run([str(kit / "install"), "--python", str(python)], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+        done = subprocess.run([str(kit / "install"), "--python", str(python)], capture_output=True, text=True, check=False)
         table.add(
             f"Python {python.parents[1].name}", error_of(done.stderr), is_right=done.returncode == 1 and "needs Python 3.11" in done.stderr
         )

@@ -7,20 +7,27 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from qwq_local import __version__
 from qwq_local.errors import QwqError, SettingsError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETION_ASKED = "_QWQ_COMPLETE"
+"""The variable that a shell's script sets when TAB is pressed; click looks for it under this name."""
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _COMMANDS = {
     "ask": "Answer one question.",
     "bench": "Measure how fast a model runs here, and what it could reach.",
     "chat": "Talk with the model in the terminal.",
+    "completion": "Let the shell complete qwq's commands, options and models.",
     "convert": "Make GGUF files of a Hugging Face checkpoint.",
+    "desktop": "Open the page in a window of its own.",
     "divergence": "Measure how far a model is from the one it was made of.",
     "doctor": "Find what is wrong here, and the command that mends it.",
     "eval": "Find out what a model gets right.",
@@ -33,13 +40,15 @@ _COMMANDS = {
     "pull": "Download QwQ-32B as GGUF.",
     "rm": "Delete a model.",
     "serve": "Answer over HTTP, as OpenAI, Anthropic and Ollama do.",
+    "service": "Start the endpoint at login, and keep it alive.",
     "show": "Show what is in a model file.",
     "tune": "Find what makes a model faster here, and keep it.",
+    "uninstall": "Remove qwq; chats and models stay unless they are named.",
     "verify": "Compare a model file with its recorded hash.",
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask", "bench", "chat", "eval", "history", "serve", "tune")
+_CONFIGURED = ("ask", "bench", "chat", "eval", "history", "serve", "service", "tune")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 
@@ -52,6 +61,12 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"qwq_local.cli.{cmd_name}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=line) for name, line in _COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]  # a group's own would import every command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
         with formatter.section("Commands"):
@@ -72,17 +87,13 @@ def qwq(ctx: click.Context) -> None:
         from qwq_local.configuration import read_configuration
 
         said = dict(read_configuration().arguments)
-        ctx.default_map = {ctx.invoked_subcommand: said | {"continue": said}}
+        ctx.default_map = {ctx.invoked_subcommand: said | {"continue": said, "install": said}}
 
 
 def main() -> NoReturn:
     """Run the command line; errors become one or two lines on stderr and an exit code."""
     if getattr(sys, "frozen", False):
-        from qwq_local.grading import child
-        from qwq_local.worker import process
-
-        process.run_if_asked()
-        child.run_if_asked()
+        _become_what_is_asked()
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -98,7 +109,27 @@ def main() -> NoReturn:
         sys.exit(EXIT_ERROR)
 
 
+def _become_what_is_asked() -> None:
+    """An app is its own Python: where this program starts another of its processes, it starts itself."""
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first.startswith("--qwq-"):
+        from qwq_local.grading import child
+        from qwq_local.worker import process
+
+        process.run_if_asked()
+        child.run_if_asked()
+    if first == "-m" and sys.argv[2:] and sys.argv[2].startswith("qwq_local."):
+        import runpy
+
+        runpy.run_module(sys.argv[2], run_name="__main__")
+        sys.exit()
+
+
 def _run(arguments: list[str] | None = None) -> int:
+    if COMPLETION_ASKED in os.environ:
+        from qwq_local.cli.completing.shells import register
+
+        register()
     if arguments is None and len(sys.argv) == 1 and _is_watched():
         arguments = ["chat"]
     try:

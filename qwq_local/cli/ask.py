@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from qwq_local import card
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import load_options, sampling_options, speculation_options, take_load, take_tools, tool_options
 from qwq_local.errors import ConstraintError, EmptyPromptError, PromptError, SettingsError
 from qwq_local.settings import LoadSettings, RaceSettings
@@ -17,11 +18,21 @@ from qwq_local.settings import LoadSettings, RaceSettings
 
 @click.command("ask")
 @click.argument("prompt", required=False)
-@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="Add a file's text; - is standard input. Repeatable.")
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=values.files,
+    help="Add a file's text; - is standard input. Repeatable.",
+)
 @click.option("--system", metavar="TEXT", help="A system message.")
 @click.option("--math", is_flag=True, help="Add QwQ's standard instruction for mathematics (answer in \\boxed{}).")
 @click.option("--choice", is_flag=True, help="Add QwQ's standard instruction for multiple choice (answer as JSON).")
-@click.option("--schema", metavar="FILE", help="A JSON schema that the answer follows; the thinking is left free.")
+@click.option(
+    "--schema", metavar="FILE", shell_complete=values.files, help="A JSON schema that the answer follows; the thinking is left free."
+)
 @click.option(
     "--race", type=int, default=RaceSettings.race, metavar="K", help="Write K samples at once; the first that ends is the answer."
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import given_options, load_options, sampling_options, speculation_options, take_load, take_tools, tool_options
 
 
@@ -18,6 +19,7 @@ from qwq_local.cli.options import given_options, load_options, sampling_options,
     is_flag=False,
     flag_value="",
     metavar="[ID]",
+    shell_complete=values.chats,
     help="Go on with the latest chat, or with that one.",
 )
 @click.option("--no-history", is_flag=True, help="Keep nothing of what is said.")

@@ -7,11 +7,21 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
+
 
 @click.command("convert")
-@click.argument("source")
+@click.argument("source", shell_complete=values.folders)
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the files.")
-@click.option("--quant", "quantizations", multiple=True, required=True, metavar="TYPE", help="Such as Q4_K_M, Q8_0 or BF16. Repeatable.")
+@click.option(
+    "--quant",
+    "quantizations",
+    multiple=True,
+    required=True,
+    metavar="TYPE",
+    shell_complete=values.quantizations,
+    help="Such as Q4_K_M, Q8_0 or BF16. Repeatable.",
+)
 @click.option("--revision", metavar="NAME", help="Branch, tag or commit of a hub repository. [default: main]")
 @click.option("--name", metavar="NAME", help="The model's name. [default: the checkpoint's own]")
 @click.option("--imatrix", type=click.Path(path_type=Path), metavar="FILE", help="An importance matrix, made by qwq imatrix or llama.cpp.")

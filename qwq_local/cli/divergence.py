@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import scoring_options
 
 
 @click.command("divergence")
-@click.argument("model")
-@click.argument("base")
-@click.argument("text_file", metavar="TEXTFILE")
+@click.argument("model", shell_complete=values.models)
+@click.argument("base", shell_complete=values.models)
+@click.argument("text_file", metavar="TEXTFILE", shell_complete=values.files)
 @scoring_options
 @click.option(
     "--base-logits",

@@ -2,56 +2,51 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from dataclasses import asdict
-from typing import TYPE_CHECKING
-
 import click
 
-if TYPE_CHECKING:
-    from qwq_local.doctor.diagnosis import Trouble
+from qwq_local.cli.completing import values
 
 
 @click.command("doctor")
-@click.option("--fix", "fixes", is_flag=True, help="Run the commands that mend what is wrong, each after asking.")
+@click.option("--fix", "fixes", is_flag=True, help="Mend what is wrong, each after asking: run the commands, exchange llama.cpp.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="With --fix or --undo: print what would be done, in order, and do nothing.")
+@click.option("--yes", "is_sure", is_flag=True, help="With --fix: don't ask.")
+@click.option(
+    "--build",
+    metavar="NAME",
+    shell_complete=values.builds,
+    help="With --fix: put this build of llama.cpp in place, and do nothing else: cpu, cu124, metal, vulkan ...",
+)
+@click.option(
+    "--index-url", "index", metavar="URL", help="With --fix: a mirror of the builds, an address or a folder with a folder for each."
+)
+@click.option("--undo", "undoes", is_flag=True, help="Put back the llama.cpp that was before the last exchange; needs no network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, fixes: bool, as_json: bool) -> int:
+def command(  # noqa: PLR0913 - one argument an option
+    *, fixes: bool, is_dry: bool, is_sure: bool, build: str | None, index: str | None, undoes: bool, as_json: bool
+) -> int:
     """Look for what is wrong on this machine, and print the command that mends it.
+
+    With --fix, a llama.cpp that leaves the GPU idle or does not run is exchanged for the build that suits this machine: it is tried before
+    anything is changed, and --undo puts the old one back.
 
     The exit code is 1 where something is wrong and was not mended.
 
     \b
     Examples:
         qwq doctor
+        qwq doctor --fix --dry-run
         qwq doctor --fix
+        qwq doctor --fix --build vulkan
+        qwq doctor --undo
     """
-    from qwq_local.doctor.diagnosis import diagnose
-    from qwq_local.doctor.facts import gather
+    from qwq_local.cli import doctoring
 
-    found = diagnose(gather())
-    troubles = [trouble for each in found.values() for trouble in each]
-    if as_json:
-        click.echo(json.dumps({"checks": {name: [asdict(trouble) for trouble in each] for name, each in found.items()}}))
-        return 1 if troubles else 0
-    for name, each in found.items():
-        for trouble in each:
-            click.echo(f"{name:10} {trouble.finding}\n{'':10} {trouble.command}")
-        if not each:
-            click.echo(f"{name:10} fine")
-    mended = [trouble for trouble in troubles if fixes and mend(trouble)]
-    return 1 if len(mended) < len(troubles) else 0
-
-
-def mend(trouble: Trouble) -> bool:
-    """Run a trouble's command after asking; whether it ran and succeeded."""
-    from qwq_local.cli.rm import confirm
-
-    if not trouble.can_run:
-        click.echo(f"Run this yourself, in your own shell: {trouble.command}", err=True)
-        return False
-    try:
-        confirm(f"{trouble.finding}\nRun {trouble.command}?", is_sure=False)
-    except click.Abort:
-        return False
-    return subprocess.run(trouble.command, shell=True, check=False).returncode == 0  # noqa: S602 - shown and asked for
+    doctoring.check_options(
+        fixes=fixes, undoes=undoes, only_with_fix={"--yes": is_sure, "--build": build, "--index-url": index}, is_dry=is_dry
+    )
+    if undoes:
+        return doctoring.undo(is_dry=is_dry, as_json=as_json)
+    if fixes:
+        return doctoring.Fixing(doctoring.Manner(is_dry, is_sure, as_json), build, index).run()
+    return doctoring.look(as_json=as_json)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import given_options, place_options, sampling_options, speculation_options, take_load
 from qwq_local.settings import N_PARALLEL
 
@@ -14,16 +15,29 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("eval")
-@click.argument("tasks", nargs=-1, metavar="[TASKFILE]...")
-@click.option("-m", "--model", "models", multiple=True, metavar="NAME", help="Repeatable. [default: the plan's choice]")
+@click.argument("tasks", nargs=-1, metavar="[TASKFILE]...", shell_complete=values.tasks)
+@click.option(
+    "-m", "--model", "models", multiple=True, metavar="NAME", shell_complete=values.models, help="Repeatable. [default: the plan's choice]"
+)
 @click.option("--url", metavar="URL", help="Ask a REST endpoint of OpenAI's format instead: http://127.0.0.1:8080/v1")
 @click.option("--api-key", envvar="QWQ_API_KEY", metavar="KEY", help="For the endpoint. [environment: QWQ_API_KEY]")
 @click.option("--samples", "n_samples", type=int, default=1, show_default=True, metavar="K", help="Answers to each question.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N questions of each file.")
 @click.option("--parallel", "n_parallel", type=int, default=N_PARALLEL, show_default=True, metavar="N", help="Answers at once.")
-@click.option("--format", "format_name", metavar="NAME", help="How the file is written, where it is not told by itself: --formats")
+@click.option(
+    "--format",
+    "format_name",
+    metavar="NAME",
+    shell_complete=values.task_formats,
+    help="How the file is written, where it is not told by itself: --formats",
+)
 @click.option("--formats", "shows_formats", is_flag=True, help="List the formats that are read.")
-@click.option("--answers", metavar="FILE", help="The right answers, where they are in a file of their own, as BFCL's are.")
+@click.option(
+    "--answers",
+    metavar="FILE",
+    shell_complete=values.files,
+    help="The right answers, where they are in a file of their own, as BFCL's are.",
+)
 @click.option("--strict", is_flag=True, help="Refuse a file with a malformed line; by default such lines are named and left out.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where runs are kept.")
 @click.option("--again", is_flag=True, help="Begin anew, also where such a run is kept; by default that one is gone on with.")

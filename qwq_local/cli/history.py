@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import given_options, load_options, sampling_options, speculation_options, take_load, take_tools, tool_options
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -60,7 +61,7 @@ def search_command(words: tuple[str, ...], limit: int, *, as_json: bool) -> None
 
 
 @command.command("show", short_help="Show a chat.")
-@click.argument("chat")
+@click.argument("chat", shell_complete=values.chats)
 @click.option("--thoughts", "with_thoughts", is_flag=True, help="Show the thinking too.")
 @_JSON
 def show_command(chat: str, *, with_thoughts: bool, as_json: bool) -> None:
@@ -76,7 +77,7 @@ def show_command(chat: str, *, with_thoughts: bool, as_json: bool) -> None:
 
 
 @command.command("continue", short_help="Go on with a chat in the terminal.")
-@click.argument("chat")
+@click.argument("chat", shell_complete=values.chats)
 @click.option("--no-thoughts", is_flag=True, help="Don't show the thinking.")
 @load_options
 @speculation_options
@@ -98,7 +99,7 @@ def continue_command(context: click.Context, /, chat: str, **options: Any) -> No
 
 
 @command.command("export", short_help="Write a chat to a file.")
-@click.argument("chat")
+@click.argument("chat", shell_complete=values.chats)
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it there: Markdown, or JSON where it ends in .json.")
 @click.option("--format", "kind", type=click.Choice(["markdown", "json"]), help="[default: by the file's name, or markdown]")
 @click.option("--thoughts", "with_thoughts", is_flag=True, help="The thinking too; in JSON it always is.")
@@ -117,7 +118,7 @@ def export_command(chat: str, out: Path | None, kind: str | None, *, with_though
 
 
 @command.command("rm", short_help="Remove chats.")
-@click.argument("chats", nargs=-1, required=True)
+@click.argument("chats", nargs=-1, required=True, shell_complete=values.chats)
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def rm_command(chats: tuple[str, ...], *, yes: bool) -> None:
     """Remove CHATS with all that was said in them; this cannot be undone.

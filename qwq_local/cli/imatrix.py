@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qwq_local.cli.activity import StatusLine
-from qwq_local.cli.terminal import LoadingBar, duration
+from qwq_local.cli.completing import values
 
 if TYPE_CHECKING:
     from qwq_convert.measure import MeasuringProgress
 
 
 @click.command("imatrix")
-@click.argument("model")
+@click.argument("model", shell_complete=values.models)
 @click.argument("text_path", metavar="TEXTFILE", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to make, usually NAME.gguf.")
 @click.option("--ctx", "n_ctx", type=int, default=512, show_default=True, metavar="N", help="Tokens of one chunk.")
@@ -53,12 +52,17 @@ class MeasuringBar:
     """One line on a terminal: how much of the model is loaded, then how many chunks are read and how long the others will take."""
 
     def __init__(self, clock: float) -> None:
+        from qwq_local.cli.activity import StatusLine
+        from qwq_local.cli.terminal import LoadingBar
+
         self._loading = LoadingBar(clock)
         self._line = StatusLine()
         self._started_at: float | None = None
 
     def update(self, progress: MeasuringProgress) -> None:
         """Show it."""
+        from qwq_local.cli.terminal import duration
+
         clock = time.perf_counter()
         if progress.stage == "loading":
             self._loading.update(progress.done, clock)

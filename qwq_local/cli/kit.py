@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from qwq_local.cli.completing import values
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -25,14 +27,36 @@ def command() -> None:
 @command.command("make", short_help="Make a kit, or go on with one.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--quant", "quants", multiple=True, metavar="QUANT", help="A quantization of QwQ-32B: that of this machine, or pulled. Repeatable."
+    "--quant",
+    "quants",
+    multiple=True,
+    metavar="QUANT",
+    shell_complete=values.published_quantizations,
+    help="A quantization of QwQ-32B: that of this machine, or pulled. Repeatable.",
 )
-@click.option("--model", "models", multiple=True, metavar="NAME", help="A model of qwq list, or a .gguf file. Repeatable.")
 @click.option(
-    "--platform", "platform_name", metavar="NAME", help="linux-x86_64, linux-aarch64, macos-arm64 or windows-x86_64. [default: this one's]"
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=values.models,
+    help="A model of qwq list, or a .gguf file. Repeatable.",
+)
+@click.option(
+    "--platform",
+    "platform_name",
+    metavar="NAME",
+    shell_complete=values.kit_platforms,
+    help="linux-x86_64, linux-aarch64, macos-arm64 or windows-x86_64. [default: this one's]",
 )
 @click.option("--python", "pythons", metavar="VERSIONS", help="3.11,3.12,3.13 or some of them. [default: this one's]")
-@click.option("--build", metavar="NAME", default="", help="llama.cpp's build: cpu, cu124, vulkan, metal… [default: cpu, on a Mac metal]")
+@click.option(
+    "--build",
+    metavar="NAME",
+    shell_complete=values.builds,
+    default="",
+    help="llama.cpp's build: cpu, cu124, vulkan, metal… [default: cpu, on a Mac metal]",
+)
 @click.option("--with", "extras", metavar="EXTRAS", default="", help="Extras to put in: mcp, eval or both.")
 @click.option("--native", "is_native", is_flag=True, help="Compile llama.cpp for this very processor: a bit faster, and only there.")
 @_JSON

@@ -64,5 +64,7 @@ def table(models: Sequence[LocalModel]) -> Iterator[str]:
 
 
 def size(n_bytes: int) -> str:
-    """A count of bytes as one would say it: 19.9 GB, 3.1 MB."""
+    """A count of bytes as one would say it: 19.9 GB, 3.1 MB, 0.7 kB."""
+    if n_bytes < 1e5:
+        return f"{n_bytes / 1e3:.1f} kB"
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.errors import SettingsError
 from qwq_local.settings import KvType, LoadSettings, RopeWish, Sampling
 
@@ -30,7 +31,11 @@ Body = TypeVar("Body", bound=Callable[..., Any])
 
 _MODEL: Final = (
     click.option(
-        "-m", "--model", metavar="NAME", help="'demo', a name from qwq list, or the path of a .gguf. [default: the plan's choice]"
+        "-m",
+        "--model",
+        metavar="NAME",
+        shell_complete=values.models,
+        help="'demo', a name from qwq list, or the path of a .gguf. [default: the plan's choice]",
     ),
 )
 _PLACE: Final = (
@@ -60,6 +65,7 @@ _SPECULATION: Final = (
     click.option(
         "--draft-model",
         metavar="NAME",
+        shell_complete=values.models,
         help="A much smaller model of the same tokens, named as -m names one: it guesses ahead, and answers stay the model's own.",
     ),
     click.option(

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import scoring_options
 
 
 @click.command("perplexity")
-@click.argument("model")
-@click.argument("text_file", metavar="TEXTFILE")
+@click.argument("model", shell_complete=values.models)
+@click.argument("text_file", metavar="TEXTFILE", shell_complete=values.files)
 @scoring_options
 def command(model: str, text_file: str, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
     """Measure how likely MODEL finds the text in TEXTFILE: its perplexity, as llama.cpp's llama-perplexity defines it.

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.settings import KvType
 
 
@@ -17,7 +18,12 @@ from qwq_local.settings import KvType
 @click.option("--ctx", "n_ctx", type=int, metavar="N", help="Tokens of prompt and answer together. [default: 32768, or what fits]")
 @click.option("--kv-type", type=click.Choice(["f16", "q8_0", "q4_0"]), help="Number format of the KV cache. [default: f16, or else q8_0]")
 @click.option("--gpu-layers", "n_gpu_layers", type=int, metavar="N", help="Layers to put on the GPU. [default: all that go]")
-@click.option("--draft-model", metavar="NAME", help="A model that guesses for it, here already: it takes its place first.")
+@click.option(
+    "--draft-model",
+    metavar="NAME",
+    shell_complete=values.models,
+    help="A model that guesses for it, here already: it takes its place first.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     n_ctx: int | None,

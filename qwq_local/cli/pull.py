@@ -6,21 +6,21 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from qwq_local import card
-from qwq_local.cli.activity import Activity
-from qwq_local.cli.terminal import notice
-from qwq_local.cli.transfer import TransferBar
-from qwq_local.configuration import find_folders
+from qwq_local.cli.completing import values
 from qwq_local.errors import SettingsError
-from qwq_local.models.hub import Hub
-from qwq_local.models.record import Record
+
+if TYPE_CHECKING:
+    from qwq_local.models.hub import Hub
+    from qwq_local.models.record import Record
 
 
 @click.command("pull")
-@click.argument("quantization", required=False, metavar="[QUANT]")
+@click.argument("quantization", required=False, metavar="[QUANT]", shell_complete=values.published_quantizations)
 @click.option("--repo", "repository", metavar="OWNER/NAME", help="Take it from this repository. [default: the first known one that has it]")
 @click.option("--revision", default="main", show_default=True, metavar="NAME", help="Branch, tag or commit of the repository.")
 @click.option("--offline", "is_offline", is_flag=True, help="Don't use the network; HF_HUB_OFFLINE=1 says so for all programs.")
@@ -52,6 +52,7 @@ def command(quantization: str | None, repository: str | None, revision: str, *, 
 
 def choose() -> str:
     """The quantization that suits this machine. Raises SettingsError where none does."""
+    from qwq_local.cli.activity import Activity
     from qwq_local.offers import offers_here
     from qwq_local.plan.plan import PlanWish
     from qwq_local.survey import plan_here
@@ -68,6 +69,9 @@ def choose() -> str:
 
 def fetch(quantization: str, repositories: list[str], revision: str, *, is_offline: bool) -> Path:
     """Find the files and pull them. Raises HubError, StoreError or SettingsError."""
+    from qwq_local.cli.activity import Activity
+    from qwq_local.models.hub import Hub
+
     hub = Hub(is_offline=is_offline)
     with Activity("asking the hub"):
         files = hub.find(quantization, repositories, revision)
@@ -76,6 +80,9 @@ def fetch(quantization: str, repositories: list[str], revision: str, *, is_offli
 
 def bring(hub: Hub, files: Sequence[Record]) -> Path:
     """Pull files of the hub, showing how far it is; the path of the first. Raises HubError, StoreError or SettingsError."""
+    from qwq_local.cli.terminal import notice
+    from qwq_local.cli.transfer import TransferBar
+    from qwq_local.configuration import find_folders
     from qwq_local.models.download import Listener, PullProgress, pull
 
     notice(f"{files[0].repository} at {files[0].revision[:7]}: {sum(file.size_bytes for file in files) / 1e9:.1f} GB")

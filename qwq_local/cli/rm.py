@@ -6,11 +6,12 @@ import sys
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.errors import ModelNotFoundError, SettingsError
 
 
 @click.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=values.own_model_names)
 @click.option("--yes", "is_sure", is_flag=True, help="Don't ask.")
 def command(name: str, *, is_sure: bool) -> None:
     """Delete the model NAME, or what an unfinished pull of it left, from the folder of models.

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from qwq_local.cli.completing import values
 from qwq_local.cli.options import load_options, sampling_options, speculation_options
 from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 
@@ -32,7 +33,9 @@ from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSetting
     help="Answers that may wait.",
 )
 @click.option("--api-key", "keys", multiple=True, metavar="KEY", help="A key that clients must send. Repeatable; others see it in ps.")
-@click.option("--api-key-file", "key_file", metavar="FILE", help="Keys, one a line. They may stand in QWQ_API_KEY too.")
+@click.option(
+    "--api-key-file", "key_file", metavar="FILE", shell_complete=values.files, help="Keys, one a line. They may stand in QWQ_API_KEY too."
+)
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Another name that this server is asked by. Repeatable.")
 @click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="Pages of another origin that may ask. Repeatable.")
 @click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Another name for the model. Repeatable.")

@@ -19,7 +19,7 @@ from qwq_local.history import CHATS_FILE
 from qwq_local.runtime import QwQ
 from qwq_local.server import logs
 from qwq_local.server.addresses import allowed_hosts, origin_of
-from qwq_local.server.desk import Health
+from qwq_local.server.desk import Health, Load
 from qwq_local.server.run import serve
 from qwq_local.server.settings import DeskSettings, GuardSettings, ServerSettings
 from qwq_local.settings import LoadSettings
@@ -27,7 +27,14 @@ from qwq_local.settings import LoadSettings
 
 def run(options: dict[str, Any]) -> None:
     """Serve as the options say. Raises SettingsError, and what loading raises."""
-    opens_page, log_format = options.pop("opens_page"), options.pop("log_format")
+    opens_page = options.pop("opens_page")
+    settings, load = prepare(options)
+    serve(settings, load, _Terminal(opens_page=opens_page))
+
+
+def prepare(options: dict[str, Any]) -> tuple[ServerSettings, Load]:
+    """A server's settings, and what loads its models, its log set up. Raises SettingsError, and what pulling raises."""
+    log_format = options.pop("log_format")
     how = {"isolated": True, "keeps_chats": options.pop("keeps_chats"), "idle_seconds": options.pop("idle_seconds")}
     settings, load_settings = read_settings(options)
     served = with_model({**asdict(load_settings), "model": settings.desk.model})["model"]
@@ -42,7 +49,7 @@ def run(options: dict[str, Any]) -> None:
             notice(f"notice: {text}")
         return qwq
 
-    serve(settings, load, _Terminal(opens_page=opens_page))
+    return settings, load
 
 
 class _Terminal:

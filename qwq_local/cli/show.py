@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qwq_local.cli.completing import values
+
 if TYPE_CHECKING:
     from qwq_local.gguf import GgufHeader, Value
     from qwq_local.models.inventory import LocalModel
@@ -17,7 +19,7 @@ _SHOWN_CHARACTERS = 100
 
 
 @click.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=values.models)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all the metadata.")
 def command(name: str, *, as_json: bool) -> None:
     """Show what the model NAME says of itself, what it takes on this machine, and where it came from.

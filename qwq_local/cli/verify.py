@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qwq_local.cli.completing import values
+
 if TYPE_CHECKING:
     from qwq_local.models.inventory import LocalModel
     from qwq_local.models.verify import Finding
 
 
 @click.command("verify")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=values.models)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str | None, *, as_json: bool) -> int:
     """Read the model NAME, or all models, through, and compare the content with the hash that is on record.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from qwq_local.builds import Vendor
+from qwq_local.builds import Vendor, Version
 from qwq_local.machine.processes import Process
 
 
@@ -33,10 +33,23 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Packager:
+    """What exchanges packages here: the `command` that an install begins with (empty: this Python's pip).
+
+    `problem` is why none can be exchanged, and `remedy` then the command that helps.
+    """
+
+    command: tuple[str, ...] = ()
+    problem: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
 class System:
     """The machine beside its GPUs; `cpu_features` in the names of `Build.features`, `files_limit` soft and hard (None: no such limit).
 
-    `ram_limit_bytes` is what a container allows, `driver_cuda` the newest CUDA that NVIDIA's driver runs.
+    `ram_limit_bytes` is what a container allows, `driver_cuda` the newest CUDA that NVIDIA's driver runs, `rocm` the version of ROCm here.
+    `missing_tools` are those of `remedy.TOOLS` that are not here, `installs_with` the program that installs the system's packages.
     """
 
     os: str
@@ -48,7 +61,11 @@ class System:
     largest: Process | None = None
     cpu_features: frozenset[str] = frozenset()
     files_limit: tuple[int, int] | None = None
-    driver_cuda: tuple[int, int] | None = None
+    driver_cuda: Version | None = None
+    rocm: Version | None = None
+    missing_tools: frozenset[str] = frozenset()
+    installs_with: str = ""
+    packager: Packager = field(default_factory=Packager)
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,14 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """An exchange of llama.cpp that was broken off: the build that was to come, and whether files were already being exchanged."""
+
+    build: str
+    has_begun: bool
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that is looked at."""
 
@@ -80,3 +105,4 @@ class Facts:
     build: Build
     store: Store
     gpus: tuple[Gpu, ...] = ()
+    unfinished: Unfinished | None = None

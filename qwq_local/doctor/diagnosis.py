@@ -5,18 +5,16 @@ Compiling llama-cpp-python without a word about the GPU gives a build for the CP
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from qwq_local import builds
 from qwq_local.builds import X86
 from qwq_local.doctor.condition import Facts
+from qwq_local.doctor.remedy import Choice, Found, compiled, exchange, suiting, suiting_that_loads
 from qwq_local.machine.processes import Process
 
-_REQUIREMENT: Final = f'"{builds.REQUIREMENT}"'
 SMALLEST_BYTES: Final = 12_800_000_000
 """QwQ-32B at IQ3_XXS, the smallest file that is worth having."""
 RUN_BYTES: Final = SMALLEST_BYTES + 2 * 2**30
@@ -30,16 +28,19 @@ _SPEEDS_UP: Final = ("AVX", "AVX2", "FMA", "F16C")
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something wrong, and the command that mends it; `can_run` where `--fix` can run it, and no shell of the user's is needed."""
+    """Something wrong, and the command that mends it; `can_run` where `--fix` can run it, and no shell of the user's is needed.
+
+    `choice` is the build of llama.cpp that mends it: `--fix` exchanges it with more care than the command would.
+    """
 
     check: str
     finding: str
     command: str
     can_run: bool = field(default=True)
+    choice: Choice | None = None
 
 
-Check: TypeAlias = Callable[[Facts], Iterator[tuple[str, str, bool]]]
-"""Yields finding, command and `can_run`."""
+Check: TypeAlias = Callable[[Facts], Iterator[Found]]
 
 
 def diagnose(facts: Facts) -> dict[str, list[Trouble]]:
@@ -47,18 +48,26 @@ def diagnose(facts: Facts) -> dict[str, list[Trouble]]:
     return {name: [Trouble(name, *found) for found in check(facts)] for name, check in CHECKS.items()}
 
 
-def _load(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _exchange(facts: Facts) -> Iterator[Found]:
+    """An exchange of llama.cpp that was broken off, by a loss of power or a kill."""
+    if facts.unfinished:
+        build, has_begun = facts.unfinished.build, facts.unfinished.has_begun
+        told = "its files are half exchanged" if has_begun else "a half-fetched build lies beside the one that is used"
+        yield f"An exchange of llama.cpp for {build} was broken off: {told}.", "qwq doctor --fix", False
+
+
+def _load(facts: Facts) -> Iterator[Found]:
     """A build that does not load: for another CPU, or without the libraries it was linked against."""
     failure = facts.build.failure
     if not failure:
         return
     if "illegal instruction" in failure.casefold():
-        yield f"llama.cpp was built for another CPU and crashes on this one ({failure}).", _compile(facts), True
+        yield exchange(facts, compiled(facts), f"llama.cpp was built for another CPU and crashes on this one ({failure}).")
     else:
-        yield f"llama.cpp does not load: {failure}", _install(facts, _wheel_that_loads(facts)), True
+        yield exchange(facts, suiting_that_loads(facts), f"llama.cpp does not load: {failure}")
 
 
-def _gpu(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _gpu(facts: Facts) -> Iterator[Found]:
     """A GPU that lies idle."""
     if facts.build.failure or facts.build.offloads or not facts.gpus:
         return
@@ -71,18 +80,17 @@ def _gpu(facts: Facts) -> Iterator[tuple[str, str, bool]]:
         )
         return
     what = {"Apple": "Metal is off", "NVIDIA": "llama.cpp was built without CUDA", "AMD": "llama.cpp was built without ROCm or Vulkan"}
-    yield f"{what[gpu.vendor]}: {gpu.name} lies idle.", _install(facts, _wheel(facts)), True
+    yield exchange(facts, suiting(facts), f"{what[gpu.vendor]}: {gpu.name} lies idle.")
 
 
-def _driver(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _driver(facts: Facts) -> Iterator[Found]:
     """A build for a newer CUDA than the driver runs."""
     needed, driver = facts.build.cuda, facts.system.driver_cuda
     if needed is not None and driver is not None and needed > driver[0]:
-        finding = f"llama.cpp was built for CUDA {needed}, and the driver runs up to {driver[0]}.{driver[1]}."
-        yield finding, _install(facts, _wheel(facts)), True
+        yield exchange(facts, suiting(facts), f"llama.cpp was built for CUDA {needed}, and the driver runs up to {driver[0]}.{driver[1]}.")
 
 
-def _vram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _vram(facts: Facts) -> Iterator[Found]:
     """Other programs in a GPU's memory."""
     for gpu in facts.gpus:
         holders = [process for process in gpu.holders if process.held_bytes >= HELD_BYTES]
@@ -91,7 +99,7 @@ def _vram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
             yield f"Other programs hold memory of {gpu.name}: {named}.", _kill(facts, holders), True
 
 
-def _ram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _ram(facts: Facts) -> Iterator[Found]:
     """Too little memory for the smallest file, GPUs and RAM together."""
     system = facts.system
     vram_bytes = 0 if any(gpu.vendor == "Apple" for gpu in facts.gpus) else sum(gpu.total_bytes for gpu in facts.gpus)
@@ -107,7 +115,7 @@ def _ram(facts: Facts) -> Iterator[tuple[str, str, bool]]:
         yield f"{told}; {system.largest.name or '?'} holds {system.largest.held_bytes / 2**30:.1f}.", _kill(facts, [system.largest]), True
 
 
-def _disk(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _disk(facts: Facts) -> Iterator[Found]:
     """A folder that no model can be pulled into."""
     store = facts.store
     if not store.is_writable:
@@ -128,7 +136,7 @@ def _disk(facts: Facts) -> Iterator[tuple[str, str, bool]]:
         yield f"{told}.", 'dir /s "%USERPROFILE%"' if facts.system.os == "Windows" else "du -xh ~ | sort -rh | head -20", False
 
 
-def _files(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _files(facts: Facts) -> Iterator[Found]:
     """Too few files that one process may have open, where each connection of `qwq serve` is one."""
     if facts.system.files_limit is None:
         return
@@ -141,24 +149,27 @@ def _files(facts: Facts) -> Iterator[tuple[str, str, bool]]:
         yield f"A process may open {soft} files, which many connections use up.", command, False
 
 
-def _cpu(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _cpu(facts: Facts) -> Iterator[Found]:
     """A build that asks of the CPU what it lacks, or leaves unused what it has where that has much to compute."""
     if facts.build.failure or facts.system.machine.casefold() not in X86 or not facts.system.cpu_features:
         return
     is_all_on_gpus = facts.build.offloads and sum(gpu.total_bytes for gpu in facts.gpus) >= RUN_BYTES
     if lacking := [name for name in _WHAT_NEEDS_A_CPU_TO_HAVE if name in facts.build.features - facts.system.cpu_features]:
-        yield f"llama.cpp was built for a CPU with {', '.join(lacking)}, which this one lacks: it will crash.", _compile(facts), True
+        told = f"llama.cpp was built for a CPU with {', '.join(lacking)}, which this one lacks: it will crash."
+        yield exchange(facts, compiled(facts), told)
     elif not is_all_on_gpus and (unused := [name for name in _SPEEDS_UP if name in facts.system.cpu_features - facts.build.features]):
-        yield f"llama.cpp was built without {', '.join(unused)}, which this CPU has: it is several times slower.", _compile(facts), True
+        told = f"llama.cpp was built without {', '.join(unused)}, which this CPU has: it is several times slower."
+        yield exchange(facts, compiled(facts), told)
 
 
-def _model_files(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+def _model_files(facts: Facts) -> Iterator[Found]:
     """Model files that are damaged."""
     for file in facts.store.bad_files:
         yield f"{file.name}: {file.problem}", file.command, True
 
 
 CHECKS: Final[Mapping[str, Check]] = {
+    "exchange": _exchange,
     "llama.cpp": _load,
     "gpu": _gpu,
     "driver": _driver,
@@ -169,44 +180,6 @@ CHECKS: Final[Mapping[str, Check]] = {
     "cpu": _cpu,
     "models": _model_files,
 }
-
-
-def _wheel(facts: Facts) -> str:
-    """The build for this machine's GPU, as the index names it."""
-    return builds.suiting({gpu.vendor for gpu in facts.gpus}, facts.system.os, facts.system.driver_cuda)
-
-
-def _install(facts: Facts, wheel: str) -> str:
-    """Install that build, or compile it where there is none for this kind of processor."""
-    if not builds.is_built(wheel, facts.system.machine):
-        return _compile(facts)
-    return f"{_pip(facts)} --no-deps --index-url {builds.INDEX}/{wheel} {_REQUIREMENT}"
-
-
-def _wheel_that_loads(facts: Facts) -> str:
-    """Builds for CUDA need its libraries installed, those for Vulkan the driver alone."""
-    return "vulkan" if re.search(r"libcu(dart|blas)|cu(dart|blas)64", facts.build.failure) else _wheel(facts)
-
-
-def _compile(facts: Facts) -> str:
-    """Compile for this very CPU and for its GPU, which needs NVIDIA's CUDA toolkit or the Vulkan SDK."""
-    flags = "-DGGML_NATIVE=on" + _gpu_flag(facts)
-    pip = f"{_pip(facts)} --no-deps --no-cache-dir --no-binary llama-cpp-python {_REQUIREMENT}"
-    return f'set "CMAKE_ARGS={flags}" && {pip}' if facts.system.os == "Windows" else f"CMAKE_ARGS={_q(flags)} {pip}"
-
-
-def _gpu_flag(facts: Facts) -> str:
-    """For what it was built for, or else for the GPU there is; Metal is on by itself (ggml/CMakeLists.txt)."""
-    build, vendors = facts.build, {gpu.vendor for gpu in facts.gpus}
-    if build.cuda is not None or ("NVIDIA" in vendors and not build.offloads):
-        return " -DGGML_CUDA=on"
-    is_vulkan = build.offloads and facts.system.os != "Darwin"
-    return " -DGGML_VULKAN=on" if is_vulkan or "AMD" in vendors else ""
-
-
-def _pip(facts: Facts) -> str:
-    python = f'"{facts.system.python}"' if facts.system.os == "Windows" else _q(facts.system.python)
-    return f"{python} -m pip install --force-reinstall"
 
 
 def _kill(facts: Facts, processes: list[Process]) -> str:

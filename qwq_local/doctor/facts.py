@@ -15,10 +15,14 @@ from typing import Final
 
 from qwq_local import card
 from qwq_local.configuration import find_folders
-from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Store, System
+from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Store, System, Unfinished
 from qwq_local.doctor.mending import mending
+from qwq_local.doctor.packager import find_packager, missing_tools, rocm_version, system_packager
+from qwq_local.doctor.site import find_site
+from qwq_local.doctor.swap_record import SwapRecord
 from qwq_local.errors import ModelFileError
 from qwq_local.gguf import read_header
+from qwq_local.installation import find_installation
 from qwq_local.machine import cgroup, nvidia
 from qwq_local.machine.hardware import cpu_name, disk_free_bytes, installed_ram_bytes, mount_points, ram_bytes
 from qwq_local.machine.processes import largest_process
@@ -37,7 +41,7 @@ _WINDOWS_FEATURES: Final = {39: ("avx",), 40: ("avx2", "fma", "f16c", "bmi2"), 4
 def gather() -> Facts:
     """All facts of this machine. Raises SettingsError where the settings cannot be read."""
     said = nvidia.ask()
-    return Facts(system_facts(said), build_facts(), store_facts(), gpu_facts(said))
+    return Facts(system_facts(said), build_facts(), store_facts(), gpu_facts(said), unfinished())
 
 
 def system_facts(said: nvidia.Report) -> System:
@@ -54,11 +58,19 @@ def system_facts(said: nvidia.Report) -> System:
         cpu_features=cpu_features(),
         files_limit=_files_limit(),
         driver_cuda=said.cuda,
+        rocm=rocm_version(),
+        missing_tools=missing_tools(),
+        installs_with=system_packager(),
+        packager=find_packager(find_installation(), find_site()),
     )
 
 
 def build_facts() -> Build:
-    """The installed llama.cpp, asked in a process of its own."""
+    """The installed llama.cpp, asked in a process of its own; an app, which starts no module, asks itself."""
+    if getattr(sys, "frozen", False):
+        from qwq_local.llama._build import describe_build
+
+        return read_build(0, json.dumps(describe_build()), "")
     try:
         asked = subprocess.run([sys.executable, "-m", BUILD_PROGRAM], capture_output=True, text=True, check=False, timeout=BUILD_SECONDS)  # noqa: S603 - ourselves
     except subprocess.TimeoutExpired:
@@ -74,6 +86,12 @@ def read_build(status: int, printed: str, told: str) -> Build:
         return Build(failure=(told.strip().splitlines() or [f"exit status {status:#x}"])[-1])
     found = json.loads(printed)
     return Build(found["offloads"], frozenset(found["features"]), found["cuda"])
+
+
+def unfinished() -> Unfinished | None:
+    """The exchange of llama.cpp that was broken off here. Raises InstallationError where its record cannot be read."""
+    swap = SwapRecord(find_folders().data, find_site()).broken_off()
+    return Unfinished(swap.build, swap.step == "exchanging") if swap else None
 
 
 def gpu_facts(said: nvidia.Report) -> tuple[Gpu, ...]:

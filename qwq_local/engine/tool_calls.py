@@ -18,6 +18,10 @@ _NAME_FIRST: Final = re.compile(
 )
 """How QwQ writes a call up to its arguments; in another order a call is only told once it is whole."""
 _STRUCTURE: Final = re.compile(r'["\\{}]')
+_NESTING: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|([\[{])|[\]}]', re.DOTALL)
+"""A string, whole or cut off, or a bracket; the group is one that opens."""
+MAX_DEPTH: Final = 500
+"""Brackets within brackets of a call. How many Python can read differs by its version, and some that can could overrun a thread's stack."""
 
 
 def _refuse_constant(text: str) -> None:
@@ -147,6 +151,7 @@ class _Call:
 def _parse(text: str) -> tuple[str, int, int]:
     """A call's name, and where its arguments start and end in the text; nowhere (0, 0) if there are none. Raises ValueError."""
     members: dict[str, tuple[Any, int, int]] = {}
+    _check_depth(text)
     position = _after(text, _space(text, 0), "{")
     while True:
         key, position = _DECODER.raw_decode(text, _space(text, position))
@@ -166,6 +171,15 @@ def _parse(text: str) -> tuple[str, int, int]:
     if not name or not isinstance(arguments, dict):
         raise ValueError("it is not a call")
     return _read_name(text, name_start), start, end
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for found in _NESTING.finditer(text):
+        if not found[0].startswith('"'):
+            depth += 1 if found[1] else -1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
 def _read_name(text: str, start: int) -> str:

@@ -62,8 +62,6 @@ def _write(path: Path, outcome: object) -> None:
 
 def _try() -> bool | None:
     """What a trial says; None where it could not be had."""
-    if getattr(sys, "frozen", False):  # an app that is its own Python runs no module: it does without
-        return False
     command = [sys.executable, "-m", __name__]
     try:
         return subprocess.run(command, capture_output=True, check=False, timeout=TRIAL_SECONDS).returncode == 0  # noqa: S603 - our own

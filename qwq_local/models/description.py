@@ -13,6 +13,8 @@ from qwq_local.errors import DamagedFileError, ModelFileError
 from qwq_local.gguf import GgufHeader, read_header
 from qwq_local.quants import QUANTIZATIONS
 
+FILE_NAME: Final = "models.json"
+"""Where descriptions are kept, in the folder of what can be made again."""
 _FILE_TYPES: Final = {quantization.file_type: quantization.name for quantization in QUANTIZATIONS.values()}
 
 
@@ -56,13 +58,18 @@ class Descriptions:
 
     def of(self, path: Path) -> Description:
         """The description of a file, read only where it is unknown or has changed."""
-        state = path.stat()
-        stamp = [state.st_size, state.st_mtime_ns]
-        entry = self._known.get(str(path))
-        if entry is None or entry[:2] != stamp:
-            entry = [*stamp, asdict(describe_file(path))]
+        entry = self._entry(path) or [*_stamp(path), asdict(describe_file(path))]
         self._used[str(path)] = entry
         return Description(**entry[2])
+
+    def remembered(self, path: Path) -> Description:
+        """The description of a file where it is known, and else an empty one."""
+        entry = self._entry(path)
+        return Description(**entry[2]) if entry else Description()
+
+    def _entry(self, path: Path) -> list[Any] | None:
+        entry = self._known.get(str(path))
+        return entry if entry and entry[:2] == _stamp(path) else None
 
     def keep(self) -> None:
         """Write down what was asked for since the start, where anything changed, and forget the rest."""
@@ -74,6 +81,11 @@ class Descriptions:
             draft.write_text(json.dumps(self._used), "utf-8")
             draft.replace(self._kept_in)
             self._known = dict(self._used)
+
+
+def _stamp(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
 
 
 def _load(path: Path) -> dict[str, list[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 from qwq_local import card
 from qwq_local.configuration import find_folders
 from qwq_local.models import names
-from qwq_local.models.description import Description, Descriptions
+from qwq_local.models.description import FILE_NAME, Description, Descriptions
 from qwq_local.models.download import PARTS_FOLDER
 from qwq_local.models.elsewhere import FoundFile, Owner, find_elsewhere
 from qwq_local.models.record import read_record
@@ -61,11 +61,21 @@ def local_models() -> list[LocalModel]:
     Two of one name are told apart by calling the second by its path. Raises SettingsError where the settings cannot be read.
     """
     folders = find_folders()
-    descriptions = Descriptions(folders.cache / "models.json")
-    found = [*_in_store(folders.models), *find_elsewhere(os.environ, Path.home())]
-    models = [_model(file, descriptions.of(file.path)) for file in _firsts(found)]
+    descriptions = Descriptions(folders.cache / FILE_NAME)
+    models = _all_models(folders.models, descriptions.of)
     descriptions.keep()
-    return sorted(_told_apart(models), key=_place)
+    return models
+
+
+def remembered_models() -> list[LocalModel]:
+    """The same, as far as it is known at once: no model file is opened, and nothing is written. Raises SettingsError, likewise."""
+    folders = find_folders()
+    return _all_models(folders.models, Descriptions(folders.cache / FILE_NAME).remembered)
+
+
+def _all_models(folder: Path, describe: Callable[[Path], Description]) -> list[LocalModel]:
+    found = [*_in_store(folder), *find_elsewhere(os.environ, Path.home())]
+    return sorted(_told_apart(_model(file, describe(file.path)) for file in _firsts(found)), key=_place)
 
 
 def unfinished_pulls() -> list[UnfinishedPull]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
+import subprocess
+import sys
 from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from qwq_local import __version__
 from qwq_local.engine import Snapshot
+from qwq_local.installation import find_installation
 from qwq_local.machine import hardware
 from qwq_local.machine.machine import Gpu
 from qwq_local.runtime import QwQ
@@ -66,7 +73,10 @@ class LiveTold(Told):
 
 
 class MachineTold(Told):
-    """The machine, and what runs on it; there is no plan and nothing live while no model is loaded. `defaults` are options of an answer."""
+    """The machine, and what runs on it; there is no plan and nothing live while no model is loaded.
+
+    `defaults` are options of an answer; `pull_command` is what gets QwQ-32B when it is typed in a terminal.
+    """
 
     version: str
     model: str
@@ -78,6 +88,7 @@ class MachineTold(Told):
     plan: PlanTold | None
     live: LiveTold | None
     defaults: dict[str, Any]
+    pull_command: str
 
 
 @router.get("/machine", response_model=MachineTold)
@@ -98,7 +109,17 @@ async def machine(request: Request) -> MachineTold:
         plan=_plan(qwq) if qwq else None,
         live=_live(numbers) if numbers else None,
         defaults=_defaults() | {name: desk.defaults[name] for name in _SHOWN if name in desk.defaults},
+        pull_command=_pull_command(),
     )
+
+
+@cache
+def _pull_command() -> str:
+    """By the short name, where the terminal knows this program by it."""
+    program = find_installation().program
+    if len(program) == 1 and shutil.which(Path(program[0]).stem) == program[0]:
+        program = (Path(program[0]).stem,)
+    return (subprocess.list2cmdline if sys.platform == "win32" else shlex.join)([*program, "pull"])
 
 
 def _device(gpu: Gpu) -> DeviceTold:

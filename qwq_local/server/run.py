@@ -107,10 +107,13 @@ class Onlooker(Protocol):
         ...
 
 
-def serve(settings: ServerSettings, load: Load, onlooker: Onlooker) -> None:
-    """Serve until SIGINT or SIGTERM. Raises SettingsError where the address cannot be had, and what loading raises."""
+def serve(settings: ServerSettings, load: Load, onlooker: Onlooker, on_visit: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGINT or SIGTERM; `on_visit` is called after every request.
+
+    Raises SettingsError where the address cannot be had, and what loading raises.
+    """
     with _bound(settings.host, settings.port) as listener:
-        _run(_serve(settings, load, listener, onlooker))
+        _run(_serve(settings, load, listener, onlooker, on_visit))
 
 
 def _run(server: Coroutine[Any, Any, None]) -> None:
@@ -126,25 +129,27 @@ def _run(server: Coroutine[Any, Any, None]) -> None:
 class _Register:
     """Has all that ends counted and logged."""
 
-    def __init__(self, metrics: Metrics, log: RequestLog) -> None:
+    def __init__(self, metrics: Metrics, log: RequestLog, on_visit: Callable[[], None]) -> None:
         self.metrics = metrics
         self._log = log
+        self._on_visit = on_visit
 
     def note(self, visit: Visit) -> None:
         self.metrics.note(visit)
         self._log.note(visit)
+        self._on_visit()
 
     def note_answer(self, chat_id: str, answers: Answers) -> None:
         self.metrics.note_answers(answers)
         self._log.note_answer(chat_id, answers)
 
 
-async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, onlooker: Onlooker) -> None:
+async def _serve(settings: ServerSettings, load: Load, listener: socket.socket, onlooker: Onlooker, on_visit: Callable[[], None]) -> None:
     desk = Desk(settings.desk, load)
     history = await asyncio.to_thread(History.open_anyway, settings.chats)
     for text in history.notices:
         logging.getLogger("qwq.server").warning("%s", text)
-    register = _Register(Metrics(desk), RequestLog(with_prompts=settings.logs_prompts))
+    register = _Register(Metrics(desk), RequestLog(with_prompts=settings.logs_prompts), on_visit)
     chats = ChatRoom(history, desk, register.note_answer)
     config = _config(settings, make_app(desk, chats, settings.guard, register.note, register.metrics))
     server = PatientServer(config, desk, settings.stop_seconds)

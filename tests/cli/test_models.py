@@ -1,4 +1,4 @@
-"""pull, list, show, verify, rm and doctor as a user types them."""
+"""pull, list, show, verify and rm as a user types them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from qwq_local.cli import _run, doctor
-from qwq_local.doctor.diagnosis import Trouble
+from qwq_local.cli import _run
 from qwq_local.models.record import Record, write_record
 from tests.hub_server import COMMIT, Fault, HubServer, serve, sha256
 from tests.programs import PROGRAM
@@ -169,26 +168,3 @@ def test_rm_drops_what_an_unfinished_pull_left(shelf: Path) -> None:
     part.write_bytes(b"abc")
     assert _run(["rm", "QwQ-32B:Q8_0", "--yes"]) == 0
     assert not part.exists()
-
-
-def test_doctor_says_of_each_check_whether_it_is_fine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [Trouble("files", "A process may open 5 files.", "ulimit -n 4096", can_run=False)]
-    monkeypatch.setattr("qwq_local.doctor.facts.gather", lambda: None)
-    monkeypatch.setattr("qwq_local.doctor.diagnosis.diagnose", lambda _: {"gpu": [], "files": found})
-    shown = run(capsys, "doctor", status=1)
-    assert shown.splitlines() == ["gpu        fine", "files      A process may open 5 files.", "           ulimit -n 4096"]
-    assert run_json(capsys, "doctor", status=1)["checks"]["files"][0]["command"] == "ulimit -n 4096"
-    monkeypatch.setattr("qwq_local.doctor.diagnosis.diagnose", lambda _: {"gpu": []})
-    assert run(capsys, "doctor") == "gpu        fine\n"
-
-
-@pytest.mark.parametrize(("answer", "is_mended"), [("y\n", True), ("n\n", False)])
-def test_doctor_mends_after_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, is_mended: bool) -> None:
-    made = tmp_path / "mended"
-    trouble = Trouble("models", "It is damaged.", f"echo yes > {made}")
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: answer.strip())
-    assert doctor.mend(trouble) is is_mended
-    assert made.exists() is is_mended
-    assert doctor.mend(Trouble("files", "Few.", "exit 0", can_run=False)) is False
-    assert doctor.mend(Trouble("models", "It stays broken.", "exit 3")) is False

@@ -32,7 +32,7 @@ def assert_clean(terminal: Terminal) -> None:
 
 def without_status(shown: bytes) -> bytes:
     """What was shown, without the line that says that a model loads; it is there on a busy machine."""
-    return re.sub(rb"\r\x1b\[K[^\r]*", b"", shown)
+    return re.sub(rb"\r\x1b\[K([^\r]*\r\x1b\[K)*", b"", shown)
 
 
 @posix

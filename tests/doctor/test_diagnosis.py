@@ -12,9 +12,10 @@ import pytest
 
 from qwq_local.builds import REQUIREMENT
 from qwq_local.doctor import facts
-from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Store, System
+from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Packager, Store, System, Unfinished
 from qwq_local.doctor.diagnosis import CHECKS, diagnose
 from qwq_local.doctor.mending import mending
+from qwq_local.doctor.remedy import _VISUAL_CPP
 from qwq_local.llama._build import cuda_of, describe_build
 from qwq_local.machine.processes import Process
 from qwq_local.models.inventory import LocalModel
@@ -78,6 +79,59 @@ FAULTS: dict[str, tuple[Facts, str, str, str]] = {
     "an AMD GPU that lies idle": (
         on(replace(HEALTHY, build=CPU_BUILD, gpus=(RADEON,)), driver_cuda=None), "gpu", "ROCm or Vulkan",
         f"{PIP} --index-url {INDEX}/vulkan {NAME}",
+    ),
+    "an AMD GPU with the ROCm that there is a build for": (
+        on(replace(HEALTHY, build=CPU_BUILD, gpus=(RADEON,)), driver_cuda=None, rocm=(7, 4)), "gpu", "AMD GPU 0 lies idle",
+        f"{PIP} --index-url {INDEX}/rocm72 {NAME}",
+    ),
+    "an AMD GPU with an older ROCm": (
+        on(replace(HEALTHY, build=CPU_BUILD, gpus=(RADEON,)), driver_cuda=None, rocm=(6, 4)), "gpu", "AMD GPU 0 lies idle",
+        f"{PIP} --index-url {INDEX}/vulkan {NAME}",
+    ),
+    "an exchange that was broken off": (
+        replace(HEALTHY, unfinished=Unfinished("cu124", has_begun=True)), "exchange",
+        "for cu124 was broken off: its files are half exchanged",
+        "qwq doctor --fix",
+    ),
+    "a fetching that was broken off": (
+        replace(HEALTHY, unfinished=Unfinished("cu124", has_begun=False)), "exchange", "half-fetched build", "qwq doctor --fix",
+    ),
+    "no compiler where one is needed": (
+        on(replace(NO_GPU, build=Build(failure="Illegal instruction")), missing_tools=frozenset({"c++", "nvcc"}), installs_with="apt"),
+        "llama.cpp", "needs a C++ compiler.", "sudo apt install build-essential",
+    ),
+    "neither compiler nor CUDA": (
+        on(HEALTHY, cpu_features=frozenset({"AVX"}), missing_tools=frozenset({"c++", "nvcc", "glslc"}), installs_with="dnf"),
+        "cpu", "needs a C++ compiler and NVIDIA's CUDA toolkit", "sudo dnf install gcc-c++ make cuda-toolkit",
+    ),
+    "no Vulkan SDK on Arch": (
+        on(
+            replace(NO_GPU, build=Build(failure="Illegal instruction"), gpus=(RADEON,)),
+            missing_tools=frozenset({"glslc"}), installs_with="pacman",
+        ),
+        "llama.cpp", "needs the Vulkan SDK", "sudo pacman -S --needed vulkan-headers vulkan-icd-loader shaderc",
+    ),
+    "no compiler on a system that nobody knows": (
+        on(replace(NO_GPU, build=Build(failure="Illegal instruction")), missing_tools=frozenset({"c++"})), "llama.cpp", "a C++ compiler",
+        "install a C++ compiler with your system's packages",
+    ),
+    "no compiler on a Mac": (
+        Facts(replace(MAC, missing_tools=frozenset({"c++"})), Build(failure="Illegal instruction: 4"), STORE, (M4,)),
+        "llama.cpp", "a C++ compiler", "xcode-select --install",
+    ),
+    "no compiler on Windows": (
+        Facts(replace(WINDOWS, missing_tools=frozenset({"c++"}), installs_with="winget"), replace(HEALTHY.build, features=frozenset()),
+              STORE, (RTX_4070,)),
+        "cpu", "a C++ compiler",
+        'winget install Microsoft.VisualStudio.2022.BuildTools' + _VISUAL_CPP,
+    ),
+    "a GPU that lies idle where packages cannot be exchanged": (
+        on(replace(HEALTHY, build=CPU_BUILD), packager=Packager(problem="There is no pip in /venv.", remedy="python -m ensurepip")), "gpu",
+        "lies idle. There is no pip in /venv.", "python -m ensurepip",
+    ),
+    "a GPU that lies idle where uv exchanges packages": (
+        on(replace(HEALTHY, build=CPU_BUILD), packager=Packager(("uv", "pip", "install", "--python", "/venv/bin/python"))), "gpu",
+        "lies idle", f"uv pip install --python /venv/bin/python --force-reinstall --no-deps --index-url {INDEX}/cu124 {NAME}",
     ),
     "Metal off": (
         Facts(MAC, Build(), STORE, (M4,)), "gpu", "Metal is off: Apple M4 Max", f"{PIP} --index-url {INDEX}/metal {NAME}",
@@ -195,6 +249,15 @@ def test_what_only_the_users_own_shell_can_do_is_not_run() -> None:
     unrunnable = {name for name, (broken, *_) in FAULTS.items() if not next(t for each in diagnose(broken).values() for t in each).can_run}
     assert {"few files", "a full disk beside an empty one", "a container with too little memory"} <= unrunnable
     assert "a GPU and a llama.cpp without CUDA" not in unrunnable
+
+
+def test_a_build_is_exchanged_with_care_and_other_commands_are_run() -> None:
+    for name, (broken, check, _, command) in FAULTS.items():
+        [trouble] = [trouble for each in diagnose(broken).values() for trouble in each]
+        installs_one = "llama-cpp-python" in command
+        assert (trouble.choice is not None) == installs_one, name
+        assert not trouble.choice or (trouble.choice.name == "source") == ("--no-binary" in command)
+        assert trouble.choice is None or check in {"llama.cpp", "gpu", "driver", "cpu"}
 
 
 def test_a_model_that_is_here_needs_no_room_for_another() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qwq_local.backend import Constraint
 from qwq_local.engine.request import Answering, ToolCallDelta, ToolCallDropped, ToolCallStarted
-from qwq_local.engine.tool_calls import ToolCallParser, ToolEvent
+from qwq_local.engine.tool_calls import MAX_DEPTH, ToolCallParser, ToolEvent
 from qwq_local.engine.tool_grammar import tool_constraint
 from qwq_local.errors import PromptError
 from qwq_local.llama import check_constraint
@@ -114,6 +114,11 @@ def test_a_tool_without_arguments_is_called_with_none() -> None:
     assert parse(['{"name": "now"}']) == [ToolCallStarted(0, "now"), ToolCallDelta(0, "{}")]
 
 
+def test_a_call_may_be_nested_as_deep_on_any_python() -> None:
+    written = '{"a": "[", "b": ' + "[" * (MAX_DEPTH - 2) + "]" * (MAX_DEPTH - 2) + "}"
+    assert taken_together(parse([f'{{"name": "f", "arguments": {written}}}'])) == ({0: ("f", written)}, "")
+
+
 NO_CALLS = [
     "",
     "hello",
@@ -143,6 +148,7 @@ NO_CALLS = [
     '{"name": "\\ud83d", "arguments": {}}',
     '{"name": "\\x", "arguments": {}}',
     '{"name": "f", "arguments": {"a": ' + "[" * 5000 + "]" * 5000 + "}}",
+    '{"name": "f", "arguments": {"a": ' + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1) + "}}",
     "{'name': 'f', 'arguments': {}}",
 ]
 

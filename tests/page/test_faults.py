@@ -153,6 +153,19 @@ def test_a_notice_that_was_closed_stays_closed(kept: tuple[Endpoint, History], v
     expect(page.locator(".banner.notices")).to_have_count(0)
 
 
+def test_an_answer_that_is_whole_before_it_is_seen_is_in_the_list(kept: tuple[Endpoint, History], visit: Visit) -> None:
+    endpoint, history = kept
+
+    def wait_for_the_answer(route: Route) -> None:
+        wait_until(lambda: history.get(history.latest()[0].id).path()[-1].state == "whole")
+        route.continue_()
+
+    page = visit(endpoint).page
+    page.route(re.compile(r"/chats/[0-9a-z-]+$"), wait_for_the_answer)
+    ask(page, "First wording")
+    expect(page.locator("#chats a")).to_have_count(1)
+
+
 def test_what_is_stopped_retried_and_deleted_in_another_tab(kept: tuple[Endpoint, History], visit: Visit) -> None:
     endpoint, history = kept
     page = visit(endpoint, forgiven=("404", "ERR_FAILED")).page

@@ -12,9 +12,10 @@ import pytest
 
 from qwq_local.sandbox.filter import seccomp_filter
 from qwq_local.sandbox.places import interpreter
+from tests.source import PACKAGE
 
 pytestmark = pytest.mark.usefixtures("confinement")
-ROOM = Path(__file__).parents[2] / "qwq_local" / "sandbox"
+ROOM = PACKAGE / "sandbox"
 ATTEMPT = """
 import ctypes, os, resource, socket, sys
 sys.path.insert(0, sys.argv[1])

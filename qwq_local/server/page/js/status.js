@@ -28,6 +28,17 @@ const TOLD = {
   stopping: () => ["The server is stopping", "bad"],
 };
 
+const DEMO = "demo";
+
+/** Says how to get QwQ, where only the toy that comes along is here. */
+async function tellOfToy(health) {
+  const toy = byId("toy");
+  if (health.model !== DEMO || !toy.hidden) return;
+  const [names, machine] = await Promise.all([api.models(), api.machine()]);
+  byId("pull").textContent = machine.pull_command;
+  toy.hidden = names.some((name) => name !== DEMO);
+}
+
 /** Looks how the server is from time to time; `reached` is told whether it answers. */
 export function watchHealth(reached) {
   const line = byId("health");
@@ -42,6 +53,7 @@ export function watchHealth(reached) {
       line.title = text;
       wait = health.status === "loading" ? LOADING_MS : READY_MS;
       reached(true);
+      await tellOfToy(health);
     } catch (error) {
       if (!(error instanceof api.GoneError)) throw error;
       line.replaceChildren(make("span", { className: "dot bad" }), "The server does not answer");

@@ -1,0 +1,104 @@
+"""A build of llama.cpp tried in a process of its own: whether it computes, and where."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from qwq_local.builds import Vendor
+from qwq_local.doctor.running import Order, Runner
+from qwq_local.errors import InstallationError
+
+PROGRAM: Final = "qwq_local.llama._trial"
+SECONDS: Final = 300.0
+"""A GPU's first kernels may be compiled by its driver, which takes minutes."""
+GPU_KINDS: Final = frozenset({"gpu", "igpu"})
+VENDORS: Final[dict[Vendor, str]] = {"NVIDIA": r"nvidia|geforce|quadro|rtx|tesla", "AMD": r"amd|radeon|gfx\d", "Apple": r"apple"}
+"""How drivers call a vendor's GPUs."""
+CUDA_LIBRARY: Final = re.compile(r"libcu(dart|blas)|cu(dart|blas)64")
+
+
+class TrialError(InstallationError):
+    """A build that was tried and is not what was wanted; `lacks_cuda` where it would be, had this machine CUDA's libraries."""
+
+    def __init__(self, message: str, *, hint: str = "", lacks_cuda: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.lacks_cuda = lacks_cuda
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a build must show: a GPU that every layer stands on, by `vendor` and, where its driver tells it, by `name`."""
+
+    offloads: bool = False
+    vendor: Vendor | None = None
+    name: str = ""
+
+    @property
+    def told(self) -> str:
+        """What it must do, in words."""
+        gpu = self.name or (f"a GPU of {self.vendor}'s" if self.vendor else "a GPU")
+        return f"see {gpu}, put every layer of the built-in model on it, and write a token" if self.offloads else "and write a token"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a build showed: its version, the devices that hold the layers, in words, and the token that it wrote."""
+
+    version: str
+    devices: str
+    token: str
+
+
+def trial(run: Runner, expected: Expected, folder: Path, *, is_aside: bool = False) -> Tried:
+    """Try the build in `folder`, which Python does not search by itself where it `is_aside`.
+
+    Raises TrialError where it is not as expected.
+    """
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    if is_aside:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    ended = run(Order((sys.executable, "-m", PROGRAM), environment, seconds=SECONDS))
+    if ended.status != 0:
+        lacks_cuda = bool(CUDA_LIBRARY.search(ended.told))
+        hint = (
+            "It needs CUDA's libraries; --build vulkan needs the driver alone."
+            if lacks_cuda
+            else "It is not for this machine, or came damaged: try again, or another one with --build."
+        )
+        raise TrialError(f"The new build does not run here: {ended.reason}.".replace("..", "."), hint=hint, lacks_cuda=lacks_cuda)
+    said = json.loads(ended.printed)
+    if folder.resolve() not in Path(said["file"]).resolve().parents:
+        raise TrialError(f"Python finds llama-cpp-python at {said['file']} before the one in {folder}.", hint="Unset PYTHONPATH.")
+    return judge(said, expected)
+
+
+def judge(said: dict[str, Any], expected: Expected) -> Tried:
+    """What the trial printed, held against what is expected. Raises TrialError."""
+    gpus = {each["name"]: each["description"] for each in said["devices"] if each["kind"] in GPU_KINDS}
+    if expected.offloads:
+        _require_gpu(said, gpus, expected)
+    placed: dict[str, int] = said["placed"]
+    where = ", ".join(f"{count} on {name}" + (f" ({gpus[name]})" if name in gpus else "") for name, count in placed.items())
+    return Tried(said["version"], where, said["token"])
+
+
+def _require_gpu(said: dict[str, Any], gpus: dict[str, str], expected: Expected) -> None:
+    hint = "Another may: --build vulkan, or --build source."
+    if not said["offloads"]:
+        raise TrialError("The new build runs, but uses no GPU: it was built for the CPU alone.", hint=hint)
+    if not gpus:
+        raise TrialError("The new build runs, but sees no GPU.", hint=hint)
+    seen = ", ".join(gpus.values())
+    pattern = re.escape(expected.name) if expected.name else VENDORS[expected.vendor] if expected.vendor else ""
+    if not re.search(pattern, seen, re.IGNORECASE):
+        wanted = expected.name or f"GPU of {expected.vendor}'s"
+        raise TrialError(f"The new build sees {seen}, and no {wanted}.", hint=hint)
+    stayed = sum(count for name, count in said["placed"].items() if name not in gpus)
+    if stayed or not said["placed"]:
+        raise TrialError(f"The new build sees {seen}, but leaves {stayed} of the built-in model's weights in RAM.", hint=hint)

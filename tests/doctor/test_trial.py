@@ -1,0 +1,72 @@
+"""A build is tried: it loads, sees the GPU, puts every layer there and writes a token, or it is refused with what it did not do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import pytest
+
+from qwq_local.doctor.running import run
+from qwq_local.doctor.trial import Expected, TrialError, judge, trial
+from qwq_local.llama._trial import describe_trial
+from tests.doctor.installs import ON_GPU, TRIAL
+
+RTX = Expected(offloads=True, vendor="NVIDIA", name="NVIDIA GeForce RTX 3090")
+RADEON = Expected(offloads=True, vendor="AMD")
+
+
+def seeing(description: str, **said: object) -> dict[str, Any]:
+    return {"version": "1", **ON_GPU, "devices": [{"name": "Vulkan0", "description": description, "kind": "gpu"}], **said}
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"version": "1", **TRIAL}, Expected()),
+        ({"version": "1", **ON_GPU}, RTX),
+        ({"version": "1", **ON_GPU}, Expected(offloads=True)),
+        (seeing("AMD Radeon RX 7900 XTX (RADV NAVI31)", placed={"Vulkan0": 21}), RADEON),
+        (seeing("Apple M4 Max", placed={"Vulkan0": 21}), Expected(offloads=True, vendor="Apple", name="Apple M4")),
+    ],
+)
+def test_a_build_that_does_what_is_expected_is_taken(said: dict[str, Any], wanted: Expected) -> None:
+    assert "21 on " in judge(said, wanted).devices
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "says"),
+    [
+        ({"version": "1", **TRIAL}, RTX, "uses no GPU: it was built for the CPU alone"),
+        ({"version": "1", **TRIAL, "offloads": True}, RTX, "sees no GPU"),
+        (seeing("llvmpipe (LLVM 15.0.6, 256 bits)"), RADEON, "sees llvmpipe.*and no GPU of AMD's"),
+        (seeing("Intel(R) Graphics"), RTX, "sees Intel.*and no NVIDIA GeForce RTX 3090"),
+        ({"version": "1", **ON_GPU, "placed": {"CUDA0": 18, "CPU": 3}}, RTX, "leaves 3 of the built-in model's weights in RAM"),
+        ({"version": "1", **ON_GPU, "placed": {}}, RTX, "in RAM"),
+    ],
+)
+def test_a_build_that_does_not_is_refused_with_what_it_lacks(said: dict[str, Any], wanted: Expected, says: str) -> None:
+    with pytest.raises(TrialError, match=says) as caught:
+        judge(said, wanted)
+    assert "--build" in caught.value.hint
+
+
+def test_the_installed_build_computes_and_tells_where_its_weights_stand() -> None:
+    said = describe_trial()
+    assert said["version"] == llama_cpp.__version__
+    assert sum(said["placed"].values()) > 0
+    assert set(said["placed"]) <= {device["name"] for device in said["devices"]}
+    assert said["token"]
+
+
+@pytest.mark.slow
+def test_a_build_in_a_folder_of_its_own_is_the_one_that_is_tried(tmp_path: Path) -> None:
+    assert trial(run, Expected(), Path(llama_cpp.__file__).parents[1]).version == llama_cpp.__version__
+    (tmp_path / "llama_cpp").mkdir()
+    (tmp_path / "llama_cpp/__init__.py").write_text("raise OSError('libcudart.so.12: cannot open shared object file')\n")
+    with pytest.raises(TrialError, match=r"libcudart\.so\.12") as caught:
+        trial(run, Expected(), tmp_path, is_aside=True)
+    assert caught.value.lacks_cuda
+    with pytest.raises(TrialError, match="before the one in"):
+        trial(run, Expected(), tmp_path)
