@@ -109,6 +109,7 @@ def prove(root: Path, kit: Path, table: Table) -> None:
     refuses_old_pythons(kit, table)
     refuses_what_cannot_be_written(system, table)
     survives_a_full_disk(system, seconds, table)
+    goes_away(system, table)
 
 
 def installs(system: Empty, table: Table) -> float:
@@ -272,6 +273,14 @@ def survives_a_full_disk(system: Empty, seconds: float, table: Table) -> None:
         code, said = system.run(f'/kit/install --to /small/qwq && qwq ask -m demo --seed 1 --no-thoughts "{QUESTION}"', "/home/full")
         table.add("room made, ./install again", f"exit {code}, {last_line(said)}", is_right=code == 0 and ANSWER in last_line(said))
     system.forget("/home/full")
+
+
+def goes_away(system: Empty, table: Table) -> None:
+    """What was installed can be removed, and the model stays."""
+    code, said = system.run("qwq uninstall --yes && find ~/.local/bin ~/.local/share ! -type d")
+    left = [line for line in said.splitlines() if line.startswith("/home/user/.local")]
+    is_gone = code == 0 and bool(left) and all("share/qwq/models" in line for line in left)
+    table.add("qwq uninstall", f"left: {', '.join(Path(line).name for line in left)}"[:120], is_right=is_gone)
 
 
 def kill_after(system: Empty, home: str, seconds: float) -> tuple[bool, str]:

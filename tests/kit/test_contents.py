@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from importlib import resources
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
@@ -220,6 +220,23 @@ def test_an_installed_package_that_was_changed_is_not_packed(tmp_path: Path, mon
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     with pytest.raises(InstallationError, match=r"click is damaged: click/core\.py"):
         own_wheel.repack(distribution("click"), tmp_path)
+
+
+def test_what_was_installed_beside_the_packages_is_packed_too_and_scripts_are_not(tmp_path: Path) -> None:
+    site = tmp_path / "env/lib/python3.11/site-packages"
+    files = {"../../../share/man/man1/q.1": b".TH", "../../../bin/q": b"#!", "q.py": b"", "__pycache__/q.cpython-311.pyc": b""}
+    for name, content in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).resolve().write_bytes(content)
+    info = site / "q-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: q\nVersion: 1\n")
+    (info / "WHEEL").write_text("Wheel-Version: 1.0\nTag: py2-none-any\nTag: py3-none-any\n")
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in [*files, "q-1.dist-info/METADATA", "q-1.dist-info/WHEEL"]))
+    path = own_wheel.repack(Distribution.at(info), tmp_path)
+    assert path.name == "q-1-py2.py3-none-any.whl"
+    with zipfile.ZipFile(path) as archive:
+        assert {name for name in archive.namelist() if "dist-info" not in name} == {"q.py", "q-1.data/data/share/man/man1/q.1"}
 
 
 # What starts the installer
