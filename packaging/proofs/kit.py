@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,24 @@ import time
 from pathlib import Path
 from typing import Final
 
-from empty_system import HERE, USER, WAIT_SECONDS, Empty, Table, error_of, fill, indented, last_line, megabytes, must, qwq, say, small_disk
+from empty_system import (
+    HERE,
+    USER,
+    WAIT_SECONDS,
+    Empty,
+    Table,
+    end,
+    error_of,
+    fill,
+    indented,
+    kill_after,
+    last_line,
+    megabytes,
+    must,
+    qwq,
+    say,
+    small_disk,
+)
 
 MODEL: Final = "QwQ-32B:Q4_K_M"
 QUESTION: Final = "What is 47 + 85?"
@@ -281,25 +297,6 @@ def goes_away(system: Empty, table: Table) -> None:
     left = [line for line in said.splitlines() if line.startswith("/home/user/.local")]
     is_gone = code == 0 and bool(left) and all("share/qwq/models" in line for line in left)
     table.add("qwq uninstall", f"left: {', '.join(Path(line).name for line in left)}"[:120], is_right=is_gone)
-
-
-def kill_after(system: Empty, home: str, seconds: float) -> tuple[bool, str]:
-    """Start an installation and kill it; whether it was still running, and what it left."""
-    process = system.start("exec /kit/install", home)
-    time.sleep(seconds)
-    was_running = process.poll() is None
-    end(process)
-    place = system.root / home.lstrip("/") / ".local/share/qwq-local"
-    left = sorted(path.name for path in place.glob("app*")) if place.exists() else []
-    return was_running, ", ".join(left) or "nothing"
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Kill the first process of its namespace, with which the kernel kills all the others at once."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
-    process.communicate()
 
 
 if __name__ == "__main__":
