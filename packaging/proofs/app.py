@@ -47,14 +47,14 @@ def main() -> None:
         again = [sys.executable, __file__, "--built", str(folder), "--inside", scratch]
         again += ["--screenshot", str(asked.screenshot.resolve())] if asked.screenshot else []
         alone = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
-        sys.exit(subprocess.run([*alone, *again], check=False).returncode)  # noqa: S603 - this program
+        sys.exit(subprocess.run([*alone, *again], check=False).returncode)
 
 
 def built(scratch: Path) -> Path:
     """The app, built here."""
     started_at = time.monotonic()
     python = shutil.which("python3", path="/usr/bin") or sys.executable
-    done = subprocess.run([python, ROOT / "packaging/app/build.py", scratch], stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
+    done = subprocess.run([python, ROOT / "packaging/app/build.py", scratch], stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         sys.exit("The app was not built.")
     show("built", True, f"{time.monotonic() - started_at:.0f} s")
@@ -111,7 +111,7 @@ class Proof:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A double click."""
         quiet = subprocess.DEVNULL
-        return subprocess.Popen(  # noqa: S603 - what was built
+        return subprocess.Popen(
             [self.program, *arguments], env=self.environment, stdin=quiet, stdout=quiet, stderr=quiet, cwd="/", start_new_session=True
         )
 
@@ -136,7 +136,7 @@ class Proof:
         self.see("closing the windows ends it", status == 0, f"exit {status} after {time.monotonic() - started_at:.1f} s")
         waited(lambda: not self.processes(), "processes are left")
         history = [self.program.with_name("qwq"), "history", "list"]
-        chats = subprocess.run(history, env=self.environment, capture_output=True, text=True, check=False)  # noqa: S603 - what was built
+        chats = subprocess.run(history, env=self.environment, capture_output=True, text=True, check=False)
         self.see("the chat is kept", "47 + 85" in chats.stdout, chats.stdout.strip()[:70])
 
     def drive(self, page: Any, clicked_at: float) -> None:  # noqa: ANN401 - playwright's
@@ -230,7 +230,7 @@ def screen() -> Iterator[None]:
     """One that nobody sees."""
     size = f"{SCREEN_SIZE[0]}x{SCREEN_SIZE[1]}x24"
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(["Xvfb", DISPLAY, "-screen", "0", size, "-nolisten", "tcp"], stdout=quiet, stderr=quiet) as server:  # noqa: S603, S607
+    with subprocess.Popen(["Xvfb", DISPLAY, "-screen", "0", size, "-nolisten", "tcp"], stdout=quiet, stderr=quiet) as server:  # noqa: S607
         try:
             waited(lambda: xdotool("getmouselocation"), "no screen")
             yield
@@ -262,7 +262,7 @@ def close_windows() -> None:
 def xdotool(*arguments: str) -> str:
     """What it says."""
     environment = os.environ | {"DISPLAY": DISPLAY}
-    return subprocess.run(["xdotool", *arguments], env=environment, capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
+    return subprocess.run(["xdotool", *arguments], env=environment, capture_output=True, text=True, check=False).stdout  # noqa: S607
 
 
 def debugging() -> bool:

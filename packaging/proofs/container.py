@@ -36,7 +36,8 @@ STATUS: Final = "[print(line.strip()) for line in open('/proc/self/status') if l
 CHAT: Final = f"""
 import json, urllib.request
 body = {{"messages": [{{"role": "user", "content": "What is 47 + 85?"}}], "seed": 1}}
-asked = urllib.request.Request("http://127.0.0.1:8080/v1/chat/completions", json.dumps(body).encode(), {{"Authorization": "Bearer {KEY}"}})
+headers = {{"Authorization": "Bearer {KEY}", "Content-Type": "application/json"}}
+asked = urllib.request.Request("http://127.0.0.1:8080/v1/chat/completions", json.dumps(body).encode(), headers)
 print(json.load(urllib.request.urlopen(asked, timeout=100))["choices"][0]["message"]["content"])
 """
 WRITE: Final = "open('/tmp/x', 'w'); open('/data/x', 'w'); print('written'); open('/opt/qwq/x', 'w')"
@@ -171,7 +172,7 @@ def start(proof: Proof, *options: str) -> None:
     if started.code:
         proof.add(False, "the container starts", started.out)
         return
-    check = json.loads(proof.podman("inspect", "--format={{json .Config.Healthcheck.Test}}", "qwq").out)
+    check = json.loads(proof.podman("image", "inspect", "--format={{json .HealthCheck.Test}}", "localhost/qwq-local:cpu").out)
     while (ended := proof.podman("exec", "qwq", *check[1:])).code and time.monotonic() < began + 120:
         time.sleep(0.2)
     proof.add(ended.code == 0, "the image's own health check passes", f"{time.monotonic() - began:.1f} s after podman run")
@@ -207,6 +208,9 @@ def use(proof: Proof) -> None:
 
 def refuse(proof: Proof) -> None:
     """What is told where something is missing."""
+    theirs = proof.folder / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 4321, 4321)
     plain = ("run", "--rm", "--network=none", *HARDENED, *LIMITS)
     for asked, options, command, seen in (
         ("without a key it refuses to serve others", ["--env=QWQ_MODEL=demo"], [], "there is no key"),
@@ -214,8 +218,8 @@ def refuse(proof: Proof) -> None:
         ("an unknown setting is refused by name", ["--env=QWQ_MODLE=demo"], [], "QWQ_MODEL"),
         ("any command of qwq may follow the image's name", [], ["--version"], "qwq, version"),
         (
-            "it runs as another user too",
-            ["--user=4321", "--env=QWQ_DATA=/tmp"],
+            "it runs as another user too, who has a folder for it",
+            ["--user=4321", f"--volume={theirs}:/data"],
             ["ask", "-m", "demo", "--seed", "1", "What is 47 + 85?"],
             "132",
         ),

@@ -12,7 +12,9 @@ import pytest
 
 from qwq_local import errors
 from tests.documents.blocks import ROOT
+from tests.source import in_the_source_tree
 
+pytestmark = in_the_source_tree
 PAGE = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
 OTHERS = ("Of pip and the compiler:",)
 """What stands before a table of other programs' messages."""

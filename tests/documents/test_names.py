@@ -8,6 +8,7 @@ import click
 
 from qwq_local.cli import qwq
 from tests.documents.blocks import ROOT, pages, spoken_of
+from tests.source import in_the_source_tree
 
 
 def known_options(words: list[str]) -> set[str]:
@@ -44,6 +45,7 @@ def test_every_command_and_option_that_is_spoken_of_exists() -> None:
     assert not strange, "\n".join(strange)
 
 
+@in_the_source_tree
 def test_every_file_of_the_project_that_is_spoken_of_exists() -> None:
     missing = []
     for page in pages():
