@@ -43,9 +43,7 @@ from empty_system import (
 MODEL: Final = "QwQ-32B:Q4_K_M"
 QUESTION: Final = "What is 47 + 85?"
 ANSWER: Final = "132"
-KILLS: Final = 6
-"""At so many moments of an installation it is killed."""
-SMALL_MIB: Final = 420
+KILLED_MOMENTS: Final = 6
 PORT: Final = 8099
 CLIENT: Final = f"""
 import json, time, urllib.request
@@ -65,7 +63,6 @@ def main() -> int:
     """Make all of it, and say what was seen; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="an empty system that was made before")
-    parser.add_argument("--kit", type=Path, help="a kit that was made before")
     parser.add_argument("--keep", action="store_true", help="leave everything where it is")
     options = parser.parse_args()
     lacking = [name for name in ("debootstrap", "unshare", "chroot") if not shutil.which(name)]
@@ -75,7 +72,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="qwq-kit-proof-"))
     table = Table()
     try:
-        prove(options.root or make_system(folder, table), options.kit or make_kit(folder, table), table)
+        prove(options.root or make_system(folder, table), make_kit(folder, table), table)
     finally:
         if not options.keep:
             shutil.rmtree(folder)
@@ -174,8 +171,8 @@ def answers(system: Empty, table: Table) -> None:
 
 def survives_kills(system: Empty, seconds: float, table: Table) -> None:
     """Killed at several moments, it is installed by the next run."""
-    for number in range(KILLS):
-        home, moment = f"/home/killed{number}", seconds * (number + 0.5) / KILLS
+    for number in range(KILLED_MOMENTS):
+        home, moment = f"/home/killed{number}", seconds * (number + 0.5) / KILLED_MOMENTS
         was_running, left = kill_after(system, home, moment)
         code, said = system.run(f'/kit/install && qwq ask -m demo --seed 1 --no-thoughts "{QUESTION}"', home)
         seen = f"{'was at it' if was_running else 'had ended'}, left {left}; then exit {code}"
@@ -277,7 +274,7 @@ def survives_a_full_disk(system: Empty, seconds: float, table: Table) -> None:
     with small_disk(system.root / "small", 100):
         code, said = system.run("/kit/install --to /small/qwq", "/home/full")
         table.add("a disk of 100 MiB", error_of(said), is_right=code == 1 and "has" in said and "free" in said)
-    with small_disk(system.root / "small", SMALL_MIB):
+    with small_disk(system.root / "small", 420):
         process = system.start("/kit/install --to /small/qwq", "/home/full")
         time.sleep(min(3.0, seconds / 5))
         fill(system.root / "small/filler")
@@ -292,10 +289,10 @@ def survives_a_full_disk(system: Empty, seconds: float, table: Table) -> None:
 
 
 def goes_away(system: Empty, table: Table) -> None:
-    """What was installed can be removed, and the model stays."""
+    """What was installed can be removed; chats and the model stay."""
     code, said = system.run("qwq uninstall --yes && find ~/.local/bin ~/.local/share ! -type d")
     left = [line for line in said.splitlines() if line.startswith("/home/user/.local")]
-    is_gone = code == 0 and bool(left) and all("share/qwq/models" in line for line in left)
+    is_gone = code == 0 and len(left) > 1 and all("share/qwq/" in line for line in left)
     table.add("qwq uninstall", f"left: {', '.join(Path(line).name for line in left)}"[:120], is_right=is_gone)
 
 
