@@ -22,7 +22,7 @@ lint:  ## style, layout, and the house's import rules (seconds)
 		$$check || failed=1; done; exit $$failed
 
 types:  ## mypy, strict (seconds)
-	mypy
+	mypy && mypy packaging/app packaging/shell packaging/proofs docs/*.py && mypy packaging/deb
 
 bench:  ## the benchmarks that need nothing but this package; `python -m benchmarks --list` has all
 	python -m benchmarks

@@ -135,7 +135,7 @@ class Proof:
         status = app.wait(WAIT_SECONDS)
         self.see("closing the windows ends it", status == 0, f"exit {status} after {time.monotonic() - started_at:.1f} s")
         waited(lambda: not self.processes(), "processes are left")
-        history = [self.program.with_name("qwq"), "history", "list"]
+        history = [str(self.program.with_name("qwq")), "history", "list"]
         chats = subprocess.run(history, env=self.environment, capture_output=True, text=True, check=False)
         self.see("the chat is kept", "47 + 85" in chats.stdout, chats.stdout.strip()[:70])
 

@@ -83,7 +83,7 @@ def ran(program: Path, home: Path, arguments: list[str], says: str, *, fails: bo
 
 def serves(program: Path, home: Path) -> bool:
     """Whether the endpoint and all that the page needs is there, and Ctrl-C ends it."""
-    command = [program, "serve", "-m", "demo", "--port", str(PORT)]
+    command = [str(program), "serve", "-m", "demo", "--port", str(PORT)]
     with subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
         try:
             found = [fetched(page) for page in PAGES]

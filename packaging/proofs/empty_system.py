@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).resolve().parents[2]
 USER: Final = 1000
+USER_LINE: Final = f"user:x:{USER}:{USER}::/home/user:/bin/sh\n"
 WAIT_SECONDS: Final = 900
 INSIDE: Final = """
 ip link set lo up 2>/dev/null || python3 -c 'import fcntl, socket, struct
@@ -48,6 +51,9 @@ class Empty:
 
     def start(self, script: str, home: str = "/home/user") -> subprocess.Popen[str]:
         """A shell script in it, as an ordinary user, without network."""
+        users = self.root / "etc/passwd"
+        if USER_LINE not in users.read_text("utf-8"):
+            users.write_text(users.read_text("utf-8") + USER_LINE, "utf-8")
         (self.root / home.lstrip("/")).mkdir(parents=True, exist_ok=True)
         os.chown(self.root / home.lstrip("/"), USER, USER)
         variables = {"ROOT": str(self.root), "USER": str(USER), "HOME_INSIDE": home, "SCRIPT": script}
@@ -127,3 +133,22 @@ def say(text: str) -> None:
     """A line on standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def kill_after(system: Empty, home: str, seconds: float) -> tuple[bool, str]:
+    """Start an installation and kill it; whether it was still running, and what it left."""
+    process = system.start("exec /kit/install", home)
+    time.sleep(seconds)
+    was_running = process.poll() is None
+    end(process)
+    place = system.root / home.lstrip("/") / ".local/share/qwq-local"
+    left = sorted(path.name for path in place.glob("app*")) if place.exists() else []
+    return was_running, ", ".join(left) or "nothing"
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill the first process of its namespace, with which the kernel kills all the others at once."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    process.communicate()

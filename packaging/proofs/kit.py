@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,24 @@ import time
 from pathlib import Path
 from typing import Final
 
-from empty_system import HERE, USER, WAIT_SECONDS, Empty, Table, error_of, fill, indented, last_line, megabytes, must, qwq, say, small_disk
+from empty_system import (
+    HERE,
+    USER,
+    WAIT_SECONDS,
+    Empty,
+    Table,
+    end,
+    error_of,
+    fill,
+    indented,
+    kill_after,
+    last_line,
+    megabytes,
+    must,
+    qwq,
+    say,
+    small_disk,
+)
 
 MODEL: Final = "QwQ-32B:Q4_K_M"
 QUESTION: Final = "What is 47 + 85?"
@@ -109,6 +125,7 @@ def prove(root: Path, kit: Path, table: Table) -> None:
     refuses_old_pythons(kit, table)
     refuses_what_cannot_be_written(system, table)
     survives_a_full_disk(system, seconds, table)
+    goes_away(system, table)
 
 
 def installs(system: Empty, table: Table) -> float:
@@ -192,7 +209,8 @@ def refuses_damage(system: Empty, kit: Path, table: Table) -> None:
         damaged.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :])
         code, said = system.run("/kit/install", "/home/damaged")
         is_there = (system.root / "home/damaged/.local/bin/qwq").exists()
-        table.add(f"a wrong byte in {path.name}", error_of(said), is_right=code == 1 and str(path) in said and not is_there)
+        is_named = error_of(said).startswith("error: The kit is damaged:") and path.name in said
+        table.add(f"a wrong byte in {path.name}", error_of(said), is_right=code == 1 and is_named and not is_there)
         if path == wheel:
             code, said = system.run("qwq kit check /kit")
             table.add("qwq kit check of it", said.splitlines()[0], is_right=code == 1 and str(path) in said and "qwq kit make /kit" in said)
@@ -218,11 +236,13 @@ def refuses_other_machines(system: Empty, table: Table) -> None:
         code, said = system.run("/kit/install", "/home/other")
         table.add(f"a kit for {change}", error_of(said), is_right=code == 1 and expected in said)
     manifest.write_text(whole, "utf-8")
-    python = system.root / "usr/bin/python3"
-    python.rename(python.with_name("away3"))
+    pythons = list((system.root / "usr/bin").glob("python3*"))
+    for python in pythons:
+        python.rename(python.with_name("away-" + python.name))
     code, said = system.run("/kit/install", "/home/other")
     table.add("no Python at all", error_of(said), is_right=code == 1 and "This kit needs Python 3.11; there is no Python here." in said)
-    python.with_name("away3").rename(python)
+    for python in pythons:
+        python.with_name("away-" + python.name).rename(python)
 
 
 def refuses_old_pythons(kit: Path, table: Table) -> None:
@@ -271,23 +291,12 @@ def survives_a_full_disk(system: Empty, seconds: float, table: Table) -> None:
     system.forget("/home/full")
 
 
-def kill_after(system: Empty, home: str, seconds: float) -> tuple[bool, str]:
-    """Start an installation and kill it; whether it was still running, and what it left."""
-    process = system.start("exec /kit/install", home)
-    time.sleep(seconds)
-    was_running = process.poll() is None
-    end(process)
-    place = system.root / home.lstrip("/") / ".local/share/qwq-local"
-    left = sorted(path.name for path in place.glob("app*")) if place.exists() else []
-    return was_running, ", ".join(left) or "nothing"
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Kill the first process of its namespace, with which the kernel kills all the others at once."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
-    process.communicate()
+def goes_away(system: Empty, table: Table) -> None:
+    """What was installed can be removed, and the model stays."""
+    code, said = system.run("qwq uninstall --yes && find ~/.local/bin ~/.local/share ! -type d")
+    left = [line for line in said.splitlines() if line.startswith("/home/user/.local")]
+    is_gone = code == 0 and bool(left) and all("share/qwq/models" in line for line in left)
+    table.add("qwq uninstall", f"left: {', '.join(Path(line).name for line in left)}"[:120], is_right=is_gone)
 
 
 if __name__ == "__main__":

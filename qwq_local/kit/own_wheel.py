@@ -17,6 +17,8 @@ from qwq_local.kit import pip_runs
 
 _NOT_PACKED: Final = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}
 """What an installer added (PEP 376, PEP 610); RECORD is written anew."""
+_SCRIPTS: Final = {"bin", "scripts"}
+"""The folders of an environment whose files an installer makes of entry points."""
 _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold; one time for all makes equal wheels of equal files."""
 
@@ -44,7 +46,7 @@ def repack(found: Distribution, folder: Path) -> Path:
     draft = path.with_name(path.name + ".part")
     lines = []
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in _files(found):
+        for name, content in _files(found, stem):
             _write(archive, name, content)
             lines.append(f"{name},sha256={_digest(content)},{len(content)}")
         record = f"{stem}.dist-info/RECORD"
@@ -52,22 +54,32 @@ def repack(found: Distribution, folder: Path) -> Path:
     return draft.replace(path)
 
 
-def _files(found: Distribution) -> Iterator[tuple[str, bytes]]:
-    """What belongs into the wheel: not what its installer added, compiled, or put outside the folder of packages."""
+def _files(found: Distribution, stem: str) -> Iterator[tuple[str, bytes]]:
+    """What belongs into the wheel, by its name there: not what its installer added, compiled, or made of entry points."""
     if found.files is None:
         raise InstallationError(f"Nobody knows which files {found.name} consists of.", hint="Install it again with pip.")
     for file in found.files:
-        parts = PurePosixPath(file.as_posix())
-        is_added = parts.name in _NOT_PACKED and parts.parent.name.endswith(".dist-info")
-        if ".." in parts.parts or parts.is_absolute() or parts.suffix == ".pyc" or is_added:
+        name = _name_in_wheel(PurePosixPath(file.as_posix()), stem)
+        if name is None:
             continue
         try:
             content = file.read_binary()
         except OSError as error:
-            raise InstallationError(f"{found.name} is damaged: {parts} cannot be read.", hint="Install it again.") from error
+            raise InstallationError(f"{found.name} is damaged: {file} cannot be read.", hint="Install it again.") from error
         if file.hash and file.hash.value != _digest(content):
-            raise InstallationError(f"{found.name} is damaged: {parts} is not what was installed.", hint="Install it again.")
-        yield str(parts), content
+            raise InstallationError(f"{found.name} is damaged: {file} is not what was installed.", hint="Install it again.")
+        yield name, content
+
+
+def _name_in_wheel(path: PurePosixPath, stem: str) -> str | None:
+    """An installed file's name in the wheel; what lies outside the folder of packages is in `data`, which goes below the environment."""
+    is_added = path.name in _NOT_PACKED and path.parent.name.endswith(".dist-info")
+    if path.is_absolute() or path.suffix == ".pyc" or is_added:
+        return None
+    inside = [part for part in path.parts if part != ".."]
+    if len(inside) == len(path.parts):
+        return str(path)
+    return None if inside[0].lower() in _SCRIPTS else "/".join([f"{stem}.data", "data", *inside])
 
 
 def _compressed(tags: list[str]) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from importlib import resources
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
@@ -222,6 +222,23 @@ def test_an_installed_package_that_was_changed_is_not_packed(tmp_path: Path, mon
         own_wheel.repack(distribution("click"), tmp_path)
 
 
+def test_what_was_installed_beside_the_packages_is_packed_too_and_scripts_are_not(tmp_path: Path) -> None:
+    site = tmp_path / "env/lib/python3.11/site-packages"
+    files = {"../../../share/man/man1/q.1": b".TH", "../../../bin/q": b"#!", "q.py": b"", "__pycache__/q.cpython-311.pyc": b""}
+    for name, content in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).resolve().write_bytes(content)
+    info = site / "q-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: q\nVersion: 1\n")
+    (info / "WHEEL").write_text("Wheel-Version: 1.0\nTag: py2-none-any\nTag: py3-none-any\n")
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in [*files, "q-1.dist-info/METADATA", "q-1.dist-info/WHEEL"]))
+    path = own_wheel.repack(Distribution.at(info), tmp_path)
+    assert path.name == "q-1-py2.py3-none-any.whl"
+    with zipfile.ZipFile(path) as archive:
+        assert {name for name in archive.namelist() if "dist-info" not in name} == {"q.py", "q-1.data/data/share/man/man1/q.1"}
+
+
 # What starts the installer
 
 
@@ -248,7 +265,7 @@ def kit(tmp_path: Path) -> Path:
 def tools(tmp_path: Path, **pythons: str) -> str:
     """A PATH with what a shell needs and these Pythons, each a line of shell."""
     folder = tmp_path / "bin"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name in ("dirname", "sh", "pwd"):
         if found := shutil.which(name):
             (folder / name).symlink_to(found)
@@ -300,6 +317,19 @@ def test_a_kit_that_is_not_finished_cannot_be_installed(tmp_path: Path, kit: Pat
     (kit / MANIFEST).rename(kit / "kit.json.part")
     done = start(kit, path=tools(tmp_path, python3=f'exec {sys.executable} "$@"'))
     assert (done.returncode, "is no finished kit" in done.stderr) == (1, True)
+
+
+@posix
+@pytest.mark.parametrize("name", ["installer/run.py", "kit.json"])
+def test_an_installer_that_is_damaged_itself_says_so_in_plain_words(tmp_path: Path, kit: Path, name: str) -> None:
+    (kit / name).write_text((kit / name).read_text().replace("def main", "def ma(n").replace('"pythons"', '"pyth\0ns"'))
+    done = start(kit, "--python", sys.executable, path=tools(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: The kit is damaged: {name} ")
+    assert "Traceback" not in done.stderr
+    (kit / name).unlink()
+    missing = start(kit, "--python", sys.executable, path=tools(tmp_path / "second"))
+    assert (missing.returncode, "Traceback" in missing.stderr, name in missing.stderr) == (1, False, True)
 
 
 def test_an_old_python_understands_the_file_that_tells_it_so() -> None:

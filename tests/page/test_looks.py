@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -124,6 +125,12 @@ def test_the_keyboard_reaches_everything(visit: Visit, quick: Endpoint) -> None:
     expect(page.locator("#announcement")).to_have_text("Answer complete")
     page.keyboard.press("Control+Shift+o")
     expect(page.locator("#welcome")).to_be_visible()
+
+
+def test_where_only_the_demo_is_the_page_says_how_to_get_qwq(visit: Visit, endpoint: Endpoint) -> None:
+    page = visit(endpoint).page
+    expect(page.locator("#toy")).to_be_visible()
+    expect(page.locator("#pull")).to_have_text(re.compile(r"\S.* pull$"))
 
 
 def test_the_machine_is_shown_and_asked_only_while_it_is(visit: Visit, quick: Endpoint) -> None:
