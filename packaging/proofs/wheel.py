@@ -33,10 +33,11 @@ QUESTION: Final = ("ask", "-m", "demo", "--seed", "1", "--no-thoughts", "What is
 IMPORT: Final = "import qwq_local; from qwq_local import QwQ; print(qwq_local.__file__)"
 ALLOWED: Final = re.compile(
     r"(qwq_local|qwq_convert)/(.+\.(py|js|css|svg|html|jinja|jsonl|gguf|woff2)|.*py\.typed|.+/LICENSE|.+/HASHES\.json)"
+    r"|qwq_local/(cli/completing/(_qwq|qwq\.bash|qwq\.fish)|kit/starters/install(\.cmd)?)"
     r"|qwq_local-[\d.]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt|licenses/.+)"
     r"|qwq_local-[\d.]+\.data/data/share/.+"
 )
-"""What a member of the wheel may be called: code, the page, the demo model, licences, and what a shell looks for in share/."""
+"""What a member of the wheel may be called: code, the page, the demo model, licences, a kit's starters, and what a shell looks for."""
 
 
 @dataclass
