@@ -153,6 +153,14 @@ def here() -> Systemd:
     """That of this user."""
     home = Path.home()
     configuration = os.environ.get("XDG_CONFIG_HOME")
+    return Systemd(Path(configuration or home / ".config") / "systemd" / "user", home, _user())
+
+
+def _user() -> str:
+    """The user's name, or the number of one whom the system does not know by name, as in containers; loginctl takes either."""
     import getpass
 
-    return Systemd(Path(configuration or home / ".config") / "systemd" / "user", home, getpass.getuser())
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return str(os.getuid())

@@ -281,3 +281,13 @@ def test_sudo_is_refused_and_so_are_systems_without_a_manager(monkeypatch: pytes
     monkeypatch.setattr("platform.system", lambda: "Plan9")
     with pytest.raises(InstallationError, match="On Plan9"):
         find_manager({})
+
+
+@posix
+def test_a_user_whom_the_system_does_not_know_by_name_goes_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    monkeypatch.setattr("os.getuid", lambda: 1234)
+    assert systemd.here().user == "1234"
