@@ -192,6 +192,13 @@ def _named_end(found: Outcome, limits: Limits) -> Outcome:
     """The same with the limit named that ended it, where it was one of those that the kernel keeps (pure)."""
     if found.code == -signal.SIGKILL and found.cpu_seconds > math.ceil(limits.cpu_seconds) - 0.5:
         return replace(found, end="too slow")
-    if found.code != 0 and found.last_words.startswith("MemoryError"):
+    if found.code != 0 and _lacked_memory(found):
         return replace(found, end="too much memory")
     return replace(found, end="signal") if found.code < 0 else found
+
+
+def _lacked_memory(found: Outcome) -> bool:
+    """Python's own word for it, or what Python 3.13 prints where no memory is left for a traceback (Objects/object.c, _PyObject_Dump)."""
+    return found.last_words.startswith("MemoryError") or (
+        found.last_words == "lost sys.stderr" and "\nobject type name: MemoryError\n" in found.stderr[-500:]
+    )

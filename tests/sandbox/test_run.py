@@ -16,6 +16,8 @@ from qwq_local.sandbox.process import CannotConfineError
 from tests.sandbox.traps import sandboxed_processes
 from tests.waiting import wait_until
 
+NO_MEMORY_FOR_WORDS = "object type     : 0x7f3ddf4f4de0\nobject type name: MemoryError\nobject repr     : MemoryError()\nlost sys.stderr"
+"""As Python 3.13 ends where no memory is left for a traceback."""
 HONEST = {
     "stdin by lines": ("print(sum(int(line) for line in open(0)))", "1\n2\n3\n", "6\n"),
     "input": ("a, b = map(int, input().split())\nprint(a * b)", "6 7\n", "42\n"),
@@ -101,6 +103,7 @@ def test_a_set_is_printed_in_the_same_order_each_time() -> None:
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "signal", -15, ""),
         ("raise MemoryError", "too much memory", 1, "MemoryError"),
         ("x = bytes(2 << 30)", "too much memory", 1, "MemoryError"),
+        (f"import sys; sys.exit({NO_MEMORY_FOR_WORDS!r})", "too much memory", 1, "lost sys.stderr"),
     ],
 )
 def test_what_a_program_came_to_is_told(source: str, end: str, code: int, last_words: str | None) -> None:
