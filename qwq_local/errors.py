@@ -25,6 +25,8 @@ outermost rooms translate.
     │   └── ModelClosedError   it was closed meanwhile, or before
     ├── WorkerDiedError        the process that runs llama.cpp was killed or crashed
     ├── InstallationError      a build, a service or a kit that cannot be put in place, or taken away
+    │   ├── TrialError         a build that was tried and is not what was wanted
+    │   └── WheelLackingError  a library that has no wheel for a platform
     ├── ToolServerError        a server of tools cannot be started, or fails
     └── HistoryError           chats that cannot be kept or read
         ├── ChatNotFoundError  no such chat
@@ -151,6 +153,22 @@ class WorkerDiedError(QwqError):
 
 class InstallationError(QwqError):
     """A build of llama.cpp, a service or a kit cannot be put in place, or taken away; what was there before still is."""
+
+
+class TrialError(InstallationError):
+    """A build that was tried and is not what was wanted; `lacks_cuda` where it would be, had this machine CUDA's libraries."""
+
+    def __init__(self, message: str, *, hint: str = "", lacks_cuda: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.lacks_cuda = lacks_cuda
+
+
+class WheelLackingError(InstallationError):
+    """There is no wheel of `package` for the platform."""
+
+    def __init__(self, message: str, *, hint: str = "", package: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.package = package
 
 
 class ToolServerError(QwqError):

@@ -22,9 +22,9 @@ from qwq_local.doctor.remedy import Choice, hindrance
 from qwq_local.doctor.running import Order, Runner, run
 from qwq_local.doctor.site import STAGE, Installed, clear, exchanged, files_in, find_installed, find_site, in_the_way
 from qwq_local.doctor.swap_record import Swap, SwapRecord
-from qwq_local.doctor.trial import Expected, TrialError, Tried, trial
+from qwq_local.doctor.trial import Expected, Tried, trial
 from qwq_local.doctor.wheel import keep, unpack
-from qwq_local.errors import InstallationError
+from qwq_local.errors import InstallationError, TrialError
 
 BEFORE: Final = "what was before"
 OTHER_LIBRARY: Final = "LLAMA_CPP_LIB_PATH"

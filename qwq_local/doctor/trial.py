@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from qwq_local.builds import Vendor
 from qwq_local.doctor.running import Order, Runner
-from qwq_local.errors import InstallationError
+from qwq_local.errors import TrialError
 
 PROGRAM: Final = "qwq_local.llama._trial"
 SECONDS: Final = 300.0
@@ -21,14 +21,6 @@ GPU_KINDS: Final = frozenset({"gpu", "igpu"})
 VENDORS: Final[dict[Vendor, str]] = {"NVIDIA": r"nvidia|geforce|quadro|rtx|tesla", "AMD": r"amd|radeon|gfx\d", "Apple": r"apple"}
 """How drivers call a vendor's GPUs."""
 CUDA_LIBRARY: Final = re.compile(r"libcu(dart|blas)|cu(dart|blas)64")
-
-
-class TrialError(InstallationError):
-    """A build that was tried and is not what was wanted; `lacks_cuda` where it would be, had this machine CUDA's libraries."""
-
-    def __init__(self, message: str, *, hint: str = "", lacks_cuda: bool = False) -> None:
-        super().__init__(message, hint=hint)
-        self.lacks_cuda = lacks_cuda
 
 
 @dataclass(frozen=True)

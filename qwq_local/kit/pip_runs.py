@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from qwq_local.errors import InstallationError
+from qwq_local.errors import InstallationError, WheelLackingError
 from qwq_local.kit.platforms import Platform
 
 TOLD_LINES: Final = 3
@@ -25,14 +25,6 @@ _NO_NETWORK: Final = (
     "ProxyError",
 )
 _QUIET: Final = ("--disable-pip-version-check", "--no-input", "--quiet", "--quiet")
-
-
-class WheelLackingError(InstallationError):
-    """There is no wheel of `package` for the platform."""
-
-    def __init__(self, package: str, message: str, *, hint: str) -> None:
-        super().__init__(message, hint=hint)
-        self.package = package
 
 
 def find_pip() -> list[str]:
@@ -94,7 +86,7 @@ def _complaint(said: str) -> InstallationError:
         return InstallationError("The disk is full.", hint="Free some space; the same command goes on from here.")
     if lacking := _LACKING.search(said):
         return WheelLackingError(
-            lacking[1], f"There is no wheel of {lacking[1]} for it: {_end(said)}", hint="Take another --platform or --python."
+            f"There is no wheel of {lacking[1]} for it: {_end(said)}", hint="Take another --platform or --python.", package=lacking[1]
         )
     return InstallationError(f"pip failed: {_end(said)}", hint="What was gathered stays; the same command goes on from here.")
 

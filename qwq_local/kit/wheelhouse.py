@@ -11,7 +11,7 @@ from typing import Final
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from qwq_local.errors import InstallationError
+from qwq_local.errors import InstallationError, WheelLackingError
 from qwq_local.kit import llama_wheel, pip_runs
 from qwq_local.kit.earlier import earlier_kit
 from qwq_local.kit.here import requires_here, version_here
@@ -133,7 +133,7 @@ class Wheelhouse:
             try:
                 pip_runs.download(list(asked.values()), self.wish.platform, python, self._incoming)
                 asked = {}
-            except pip_runs.WheelLackingError as error:
+            except WheelLackingError as error:
                 name = canonicalize_name(error.package)
                 if name not in asked:
                     raise

@@ -18,8 +18,8 @@ from qwq_local.doctor.remedy import Choice
 from qwq_local.doctor.running import Ended
 from qwq_local.doctor.site import find_installed
 from qwq_local.doctor.swap import Swapper, Wish
-from qwq_local.doctor.trial import Expected, TrialError
-from qwq_local.errors import InstallationError
+from qwq_local.doctor.trial import Expected
+from qwq_local.errors import InstallationError, TrialError
 from tests.doctor.installs import NEW, OLD, ON_GPU, FakePrograms, contents, install, installing, old_site
 from tests.doctor.test_diagnosis import SYSTEM
 

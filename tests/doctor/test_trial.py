@@ -9,7 +9,8 @@ import llama_cpp
 import pytest
 
 from qwq_local.doctor.running import run
-from qwq_local.doctor.trial import Expected, TrialError, judge, trial
+from qwq_local.doctor.trial import Expected, judge, trial
+from qwq_local.errors import TrialError
 from qwq_local.llama._trial import describe_trial
 from tests.doctor.installs import ON_GPU, TRIAL
 

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from qwq_local.errors import WheelLackingError
 from qwq_local.kit import earlier, llama_wheel, pip_runs, wheelhouse
 from qwq_local.kit.installer.files import sha256_of
 from qwq_local.kit.installer.machine import this_platform
@@ -86,12 +87,12 @@ class Index:
                     write_wheel(folder, wanted.name, version, tag, requires)
                     break
             else:
-                raise pip_runs.WheelLackingError(wanted.name, f"No matching distribution found for {line}", hint="another")
+                raise WheelLackingError(f"No matching distribution found for {line}", hint="another", package=wanted.name)
 
     def build(self, requirement: str, folder: Path, **_: object) -> None:
         name = canonicalize_name(Requirement(requirement).name)
         if name not in self.sources:
-            raise pip_runs.WheelLackingError(name, "no source either", hint="none")
+            raise WheelLackingError("no source either", hint="none", package=name)
         write_wheel(folder, name, requirement.partition("==")[2] or "1.0", self.sources[name])
 
 

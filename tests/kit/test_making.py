@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from qwq_local.cli import kits
-from qwq_local.errors import InstallationError, ModelFileError, ModelNotFoundError
+from qwq_local.errors import InstallationError, ModelFileError, ModelNotFoundError, WheelLackingError
 from qwq_local.installation import KIT_MARK, Installation
 from qwq_local.kit import earlier, gather, pip_runs
 from qwq_local.kit.check import check_kit
@@ -342,7 +342,7 @@ def test_a_disk_that_refuses_is_told_with_what_to_do(
 @pytest.mark.parametrize(
     ("says", "told", "kind"),
     [
-        ("ERROR: No matching distribution found for numpy==2.4.6", "There is no wheel of numpy", pip_runs.WheelLackingError),
+        ("ERROR: No matching distribution found for numpy==2.4.6", "There is no wheel of numpy", WheelLackingError),
         ("WARNING: x\nNewConnectionError: Failed to establish a new connection", "pip cannot reach its index", InstallationError),
         ("ERROR: Could not install: [Errno 28] No space left on device", "The disk is full", InstallationError),
         ("ERROR: CMAKE_CXX_COMPILER not set", "pip failed: ERROR: CMAKE_CXX_COMPILER not set", InstallationError),

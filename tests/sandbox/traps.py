@@ -7,7 +7,9 @@ import secrets
 import select
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,7 @@ class Trap:
             "files were written": sorted(each.name for each in self.home.iterdir()) != ["canary", "folder", "socket"],
             "files were written elsewhere": any(Path(folder, self.mark).exists() for folder in ("/tmp", "/dev/shm", "/etc")),  # noqa: S108 - where it tries
             "a listener was spoken to": bool(select.select(self.listeners, [], [], 0)[0]),
-            "processes are left": bool(sandboxed_processes() - self.pids_before),
+            "processes are left": bool(left_processes(self.pids_before)),
         }
         return [what for what, is_so in found.items() if is_so]
 
@@ -86,13 +88,41 @@ def trap() -> Iterator[Trap]:
 
 
 def sandboxed_processes() -> set[int]:
-    """Processes of the sandbox by their command lines, and those of other PID namespaces than this, where one may see that."""
+    """Processes of the sandbox by their command lines, and those of other PID namespaces than this, where one may see that.
+
+    Those of other tests that run beside this one, in processes of the same parent, are left out.
+    """
     here = _namespace("self")
     found = set()
     for name in (path.name for path in Path("/proc").iterdir()):
-        if name.isdecimal() and (_is_ours(name) or _namespace(name) not in {here, ""}):
+        if name.isdecimal() and (_is_ours(name) or _namespace(name) not in {here, ""}) and not _is_of_others(int(name)):
             found.add(int(name))
     return found
+
+
+def left_processes(before: AbstractSet[int]) -> set[int]:
+    """Those of the sandbox that were not there before and stay; what other tests have orphaned is gone within a moment."""
+    until = time.monotonic() + 2
+    while (left := sandboxed_processes() - before) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+def _is_of_others(pid: int) -> bool:
+    while pid > 1:
+        parent = _parent(pid)
+        if parent == os.getppid():
+            return pid != os.getpid()
+        pid = parent
+    return False
+
+
+def _parent(pid: int) -> int:
+    """0 where it has ended meanwhile; the name of a program may hold blanks and brackets (proc_pid_stat(5))."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _is_ours(pid: str) -> bool:
