@@ -74,7 +74,7 @@ NOT_RUN: Final[dict[str, str]] = {
     "pip install '.[eval]'": _CI,
     "make setup": _CI,
     "make": "tests/test_docs.py compares what it lists with CONTRIBUTING.md",
-    "pip install . --extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cpu": _WHEEL,
+    "pip install . --prefer-binary --extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cpu": _WHEEL,
     "qwq doctor --fix": _DOCTOR,
     "qwq doctor --fix --yes": _DOCTOR,
     "qwq doctor --fix --build vulkan": _DOCTOR,
