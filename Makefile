@@ -8,7 +8,7 @@ list:  ## what there is
 setup:  ## in a new virtual environment: all that is needed to work here, and the checks before each commit
 	pip install -e '.[dev]' && pre-commit install
 
-test:  ## every test (5 minutes on two cores)
+test:  ## every test (10 minutes on two cores)
 	pytest
 
 quick:  ## the tests that take less than a second or two each
