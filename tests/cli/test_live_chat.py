@@ -215,6 +215,7 @@ def test_a_chat_is_gone_on_with(chat: Callable[..., Pane]) -> None:
     again.await_text("There are no such chats.")
     again.ask("/chats")
     again.await_text(r"[0-9a-f]{8}  \d{4}-\d\d-\d\d \d\d:\d\d  What is 47(.*\n)+>.*\n.*\n/help")
+    time.sleep(1)  # the line is drawn a moment before keys are taken again
     again.type("\x1b[A\x1b[A\x1b[A\x1b[A")
     again.await_text(r"(?m)^> What is 47 \+ 85\?\n.*\n/help")
 
