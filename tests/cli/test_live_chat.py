@@ -18,6 +18,7 @@ from qwq_local.cli.chatting.view import N_LAST_LINES
 from qwq_local.history import History
 from tests.panes import Pane, strange_bytes
 from tests.programs import PROGRAM, SERVER, posix
+from tests.waiting import wait_until
 
 pytestmark = [posix, pytest.mark.slow]
 
@@ -215,9 +216,13 @@ def test_a_chat_is_gone_on_with(chat: Callable[..., Pane]) -> None:
     again.await_text("There are no such chats.")
     again.ask("/chats")
     again.await_text(r"[0-9a-f]{8}  \d{4}-\d\d-\d\d \d\d:\d\d  What is 47(.*\n)+>.*\n.*\n/help")
-    time.sleep(1)  # the line is drawn a moment before keys are taken again
-    again.type("\x1b[A\x1b[A\x1b[A\x1b[A")
-    again.await_text(r"(?m)^> What is 47 \+ 85\?\n.*\n/help")
+
+    def is_back_at_the_question() -> bool:
+        again.type("\x1b[A")  # earlier lines come a moment after the line is drawn; the question is the oldest of them
+        again.settle(0.2)
+        return re.search(r"(?m)^> What is 47 \+ 85\?\n.*\n/help", again.text) is not None
+
+    wait_until(is_back_at_the_question)
 
 
 def test_without_a_history_nothing_is_kept(chat: Callable[..., Pane], tmp_path: Path) -> None:
