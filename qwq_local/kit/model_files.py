@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Final
 from qwq_local import card
 from qwq_local.errors import DamagedFileError, InstallationError
 from qwq_local.kit.installer.manifest import KitFile, KitModel
+from qwq_local.kit.installer.models import copy
 from qwq_local.kit.wish import KitListener, KitWish
 from qwq_local.models import names
 from qwq_local.models.download import Listener, PullProgress, file_sha256, local_name, pull
@@ -25,7 +25,6 @@ from qwq_local.models.store import find_local, model_file
 
 ORIGIN: Final = "an offline kit"
 """The repository in the record of a file that none is known of."""
-_COPY_BYTES: Final = 2**22
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _take(path: Path, target: Path, on_bytes: Callable[[int, int], None]) -> Non
         return
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
-    found = _link(path, part, tell) or _copy(path, part, tell)
+    found = _link(path, part, tell) or copy(path, part, tell)
     if found != expected:
         part.unlink()
         raise DamagedFileError(
@@ -120,21 +119,6 @@ def _link(path: Path, part: Path, on_bytes: Callable[[int], None]) -> str:
     except OSError:  # another disk, one that knows no links, or somebody else's file
         return ""
     return file_sha256(part, on_bytes)
-
-
-def _copy(path: Path, part: Path, on_bytes: Callable[[int], None]) -> str:
-    """Copy a file, and return the hash of what went by."""
-    digest = hashlib.sha256()
-    n_bytes = 0
-    with path.open("rb", buffering=0) as reader, part.open("wb") as writer:
-        while block := reader.read(_COPY_BYTES):
-            writer.write(block)
-            digest.update(block)
-            n_bytes += len(block)
-            on_bytes(n_bytes)
-        writer.flush()
-        os.fsync(writer.fileno())
-    return digest.hexdigest()
 
 
 def _listed(path: Path) -> list[KitFile]:

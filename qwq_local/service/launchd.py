@@ -14,7 +14,7 @@ from typing import Final
 from qwq_local.errors import InstallationError
 from qwq_local.service.launchd_job import LABEL, render
 from qwq_local.service.launchd_job import read as read_job
-from qwq_local.service.manager import Run, Start, State, delete, foreign, must, read, run, write
+from qwq_local.service.manager import Run, Start, State, delete, must, read_order, run, write
 from qwq_local.service.order import Order
 
 TRIES: Final = 20
@@ -63,13 +63,7 @@ class Launchd:
 
     def find(self) -> Order | None:
         """What the property list says."""
-        content = read(self.file)
-        if content is None:
-            return None
-        order = read_job(content)
-        if order is None:
-            raise foreign(self.file)
-        return order
+        return read_order(self.file, read_job)
 
     def start(self, order: Order) -> None:
         """Write the property list, and have launchd read it."""

@@ -151,6 +151,17 @@ def delete(*paths: Path) -> None:
                 raise InstallationError(f"{each} cannot be deleted: {error.strerror}.", hint="Delete it yourself.") from error
 
 
+def read_order(path: Path, understand: Callable[[bytes], Order | None]) -> Order | None:
+    """What a file of ours orders; None where there is none. Raises InstallationError for one that somebody else wrote."""
+    content = read(path)
+    if content is None:
+        return None
+    order = understand(content)
+    if order is None:
+        raise foreign(path)
+    return order
+
+
 def foreign(path: Path) -> InstallationError:
     """The error for a file of that name that somebody else wrote."""
     return InstallationError(

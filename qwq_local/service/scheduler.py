@@ -15,7 +15,7 @@ from typing import Final
 from qwq_local.errors import InstallationError
 from qwq_local.machine.processes import find_process
 from qwq_local.service.launchd import last_lines
-from qwq_local.service.manager import Run, State, delete, foreign, must, read, run, write
+from qwq_local.service.manager import Run, State, delete, must, read, read_order, run, write
 from qwq_local.service.order import Order
 from qwq_local.service.windows_task import TASK, render, render_script
 from qwq_local.service.windows_task import read as read_task
@@ -65,13 +65,7 @@ class Scheduler:
 
     def find(self) -> Order | None:
         """What the task's file says."""
-        content = read(self.file)
-        if content is None:
-            return None
-        order = read_task(content)
-        if order is None:
-            raise foreign(self.file)
-        return order
+        return read_order(self.file, read_task)
 
     def start(self, order: Order) -> None:
         """Write the files and register the task, which starts it; one that runs is ended first."""

@@ -46,7 +46,7 @@ def put_model(kit: Path, file: KitFile, folder: Path, on_bytes: Callable[[int], 
     record = source.with_name(source.name + RECORD)
     shutil.copyfile(record, part.with_name(part.name + RECORD))
     is_linked = not part.exists() and _link(source, part)
-    found = sha256_of(part, on_bytes) if is_linked else _copy(source, part, on_bytes)
+    found = sha256_of(part, on_bytes) if is_linked else copy(source, part, on_bytes)
     if found != file.sha256:
         part.unlink()
         part.with_name(part.name + RECORD).unlink()
@@ -68,7 +68,7 @@ def _link(source: Path, target: Path) -> bool:
     return True
 
 
-def _copy(source: Path, target: Path, on_bytes: Callable[[int], None]) -> str:
+def copy(source: Path, target: Path, on_bytes: Callable[[int], None]) -> str:
     """Copy what is not there yet; the SHA-256 of what is there then."""
     digest = hashlib.sha256()
     n_bytes = 0

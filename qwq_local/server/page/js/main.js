@@ -87,7 +87,6 @@ const composer = new Composer({
       const { system, options, model } = forNewChats();
       const begun = await api.startChat({ content: text, ...(system && { system }), options, ...(model && { model }) });
       history.pushState(null, "", `#/c/${begun.chat_id}`);
-      list.load(); // an answer may be whole before it is seen to be written
       conversation.isAwaited = true;
       await route();
       list.load(); // a short answer may have been written before anybody saw it begin
