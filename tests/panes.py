@@ -19,6 +19,8 @@ import pyte
 from tests.programs import WAIT_SECONDS
 
 PATIENCE_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 1.0
+"""A program that has drawn nothing for so long is not about to."""
 
 
 class Pane:
@@ -82,23 +84,21 @@ class Pane:
         self.type(text)
         self.type("\r")
 
-    def resize(self, columns: int, rows: int, *, wraps: bool = False) -> None:
-        """Another size, of which the program is told. With `wraps` what stands there is wrapped, as most terminals do."""
-        self._read(0)
-        screen, cursor = self._screen, self._screen.cursor
-        lines = [line.rstrip() for line in screen.display]
-        wrapped = [[line[at : at + columns] for at in range(0, len(line) or 1, columns)] for line in lines]
-        row = sum(map(len, wrapped[: cursor.y]))
-        screen.resize(rows, columns)
-        if wraps:
-            x, y = cursor.x % columns, row + cursor.x // columns
-            screen.erase_in_display(2)
-            for number, line in enumerate([line for parts in wrapped for line in parts][:rows], start=1):
-                screen.cursor_position(number, 1)
-                screen.draw(line)
-            screen.cursor_position(y + 1, x + 1)
+    def resize(self, columns: int, rows: int, *, wraps: bool = False, told: bool = True) -> None:
+        """Another size, of which the program is told. With `wraps` what stands there is wrapped, as most terminals do.
+
+        The program stands still meanwhile, from when it has drawn: nothing that it draws for the old size comes after the change.
+        """
+        self._read(IDLE_SECONDS)
+        self.child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.child.pid, os.WSTOPPED | os.WNOWAIT)
+        while self._read(0):
+            pass
+        self._wrap(columns, rows) if wraps else self._screen.resize(rows, columns)
         self._set_size(columns, rows)
-        self.child.send_signal(signal.SIGWINCH)
+        if told:
+            self.child.send_signal(signal.SIGWINCH)
+        self.child.send_signal(signal.SIGCONT)
 
     def end(self) -> int:
         """Read all that is still shown; the exit code."""
@@ -117,6 +117,18 @@ class Pane:
         self.child.wait()
         if self._ours >= 0:
             os.close(self._ours)
+
+    def _wrap(self, columns: int, rows: int) -> None:
+        screen, cursor = self._screen, self._screen.cursor
+        lines = [line.rstrip() for line in screen.display]
+        wrapped = [[line[at : at + columns] for at in range(0, len(line) or 1, columns)] for line in lines]
+        x, y = cursor.x % columns, sum(map(len, wrapped[: cursor.y])) + cursor.x // columns
+        screen.resize(rows, columns)
+        screen.erase_in_display(2)
+        for number, line in enumerate([line for parts in wrapped for line in parts][:rows], start=1):
+            screen.cursor_position(number, 1)
+            screen.draw(line)
+        screen.cursor_position(y + 1, x + 1)
 
     def _set_size(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -361,12 +361,15 @@ def test_a_terminal_may_change_its_size_in_mid_answer(scripted: Callable[..., Pa
     terminal.await_text(READY)
 
 
-def test_a_terminal_that_wraps_its_lines_when_it_gets_narrower_keeps_nothing_of_what_changed(endless: Callable[[], Pane]) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["told of it", "told too late"])
+def test_a_terminal_that_wraps_its_lines_when_it_gets_narrower_keeps_nothing_of_what_changed(
+    endless: Callable[[], Pane], told: bool
+) -> None:
     terminal = endless()
     terminal.ask(QUESTION)
     terminal.await_text(r"thinking \d+ s · \d{3} tokens(\n.*){3}\n>")
     for columns in (50, 25, 110):
-        terminal.resize(columns, 50, wraps=True)
+        terminal.resize(columns, 50, wraps=True, told=told)
         for _ in range(3):  # until it was surely drawn in the new width
             shown = re.findall(r"· \d+ tokens", terminal.text)
             while re.findall(r"· \d+ tokens", terminal.text) == shown:

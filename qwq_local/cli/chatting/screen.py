@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
@@ -22,7 +22,8 @@ from prompt_toolkit.layout.menus import CompletionsMenu
 from prompt_toolkit.layout.screen import Screen as Cells
 from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
-from prompt_toolkit.styles import Style
+from prompt_toolkit.renderer import Renderer
+from prompt_toolkit.styles import Style, default_ui_style, merge_styles
 
 from qwq_local.cli.chatting.commands import COMMANDS
 from qwq_local.cli.chatting.fragments import DIM, Line, wrapped
@@ -80,13 +81,13 @@ class Screen:
             ConditionalContainer(CompletionsMenu(max_height=len(COMMANDS)), has_completions),
             _lines_window(lambda: status(self.width)),
         ]
-        self.application: Application[None] = _Reflowed(
+        self.application: Application[None] = Application(
             Layout(HSplit(rows, align=VerticalAlign.TOP), focused_element=entry),
             key_bindings=keys,
-            style=STYLE,
             output=self.output,
             erase_when_done=True,
         )
+        self.application.renderer = _Reflowed(merge_styles([default_ui_style(), STYLE]), self.output)
         self.application.ttimeoutlen = ESCAPE_SECONDS
 
     @property
@@ -100,19 +101,34 @@ class Screen:
         return self.output.get_size().rows
 
 
-class _Reflowed(Application[None]):
-    """Erases all that it has drawn also after the terminal got narrower, and wrapped the lines that stood there."""
+class _Reflowed(Renderer):
+    """Erases all that it has drawn also after the terminal got narrower, and wrapped the lines that stood there.
 
-    def _on_resize(self) -> None:
-        drawn = self.renderer.last_rendered_screen
-        if drawn and wraps_anew(os.environ):
-            self._erase_wrapped(drawn)
-        super()._on_resize()
+    A terminal's size is looked at whenever something is erased or drawn, since the signal of its change may come after that.
+    """
 
-    def _erase_wrapped(self, drawn: Cells) -> None:
+    _columns: int | None = None
+    """Of what was drawn last."""
+
+    def render(self, app: Application[Any], layout: Layout, is_done: bool = False) -> None:
+        """Draw the difference to what stands there; all of it, where that is of another width."""
+        columns = self.output.get_size().columns
+        if self.last_rendered_screen and columns != self._columns:
+            self.erase(leave_alternate_screen=False)
+        self._columns, self._layout = columns, layout
+        super().render(app, layout, is_done)
+
+    def erase(self, leave_alternate_screen: bool = True) -> None:
+        """Nothing of what was drawn is left, and the cursor is where it began."""
+        drawn, columns = self.last_rendered_screen, self.output.get_size().columns
+        if drawn and columns != self._columns and wraps_anew(os.environ):
+            self._erase_wrapped(drawn, columns)
+        super().erase(leave_alternate_screen)
+
+    def _erase_wrapped(self, drawn: Cells, columns: int) -> None:
         """Row by row, since tmux keeps what is erased with one command from its first row on. Ends as far below the top as before."""
-        output, cursor = self.output, drawn.get_cursor_position(self.layout.current_window)
-        n_above, n_below = rows_around(drawn, cursor, output.get_size().columns)
+        output, cursor = self.output, drawn.get_cursor_position(self._layout.current_window)
+        n_above, n_below = rows_around(drawn, cursor, columns)
         output.cursor_down(n_below)
         output.write_raw("\r")
         for _ in range(n_above + n_below):
