@@ -52,11 +52,7 @@ def open_file(path: Path | None) -> tuple[sqlite3.Connection, list[str]]:
     _make(path)
     try:
         with as_history_error():
-            connection = _connect(str(path))
-            if _is_suspect(path):
-                _check(connection)
-            Path(f"{path}{_SUSPECT}").unlink(missing_ok=True)
-            return connection, []
+            return _open_sound(path), []
     except DamagedHistoryError as error:
         aside = _set_aside(path)
         with as_history_error():
@@ -103,10 +99,21 @@ def _is_suspect(path: Path) -> bool:
     return path.stat().st_size <= CHECKED_BYTES or Path(f"{path}{_SUSPECT}").exists()
 
 
+def _open_sound(path: Path) -> sqlite3.Connection:
+    connection = _connect(str(path))
+    try:
+        if _is_suspect(path):
+            _check(connection)
+        Path(f"{path}{_SUSPECT}").unlink(missing_ok=True)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _check(connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        connection.close()
         raise DamagedHistoryError(f"The file of chats is damaged: {verdict}.")
 
 

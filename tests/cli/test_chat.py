@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -397,13 +397,11 @@ def test_a_tool_is_allowed_once_for_the_whole_conversation(talk: Callable[..., T
 
 
 def test_a_full_disk_keeps_nobody_from_asking(tmp_path: Path) -> None:
-    history = History.open(tmp_path / "chats.db")
-    session = Session(history, system="", options={})
-    assert session.ask("first", None) == ""
-    (n_pages,) = history._connection.execute("PRAGMA page_count").fetchone()
-    history._connection.execute(f"PRAGMA max_page_count = {n_pages}")  # as a disk that is full
-    problem = session.ask("x" * 100_000, session.leaf_id)
-    assert "full" in problem
-    assert "not kept" in problem
-    assert [message["content"] for message in session.messages()] == ["first", "x" * 100_000]
-    history.close()
+    with History.open(tmp_path / "chats.db") as history, closing(Session(history, system="", options={})) as session:
+        assert session.ask("first", None) == ""
+        (n_pages,) = history._connection.execute("PRAGMA page_count").fetchone()
+        history._connection.execute(f"PRAGMA max_page_count = {n_pages}")  # as a disk that is full
+        problem = session.ask("x" * 100_000, session.leaf_id)
+        assert "full" in problem
+        assert "not kept" in problem
+        assert [message["content"] for message in session.messages()] == ["first", "x" * 100_000]

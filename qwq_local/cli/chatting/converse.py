@@ -56,8 +56,10 @@ def converse(wish: ChatWish) -> None:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a terminal may send what is no UTF-8
     path = find_folders().data / CHATS_FILE if wish.keeps else None
-    with closing(History.open(path) if wish.chat_id is not None else History.open_anyway(path)) as history:
-        session = open_session(history, wish)
+    with (
+        closing(History.open(path) if wish.chat_id is not None else History.open_anyway(path)) as history,
+        closing(open_session(history, wish)) as session,
+    ):
         load = {**wish.load, "model": wish.load.get("model") or session.model_here()}
         for text in history.notices:
             notice(f"notice: {text}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -31,6 +31,11 @@ class Session:
         self.leaf_id: int | None = None
         self.question_id: int | None = None
         """The last question, also where its answer failed."""
+        self._in_memory = ExitStack()
+
+    def close(self) -> None:
+        """Forget what could not be kept; the history that came from elsewhere stays open."""
+        self._in_memory.close()
 
     def begin_anew(self) -> None:
         """The next question begins another chat, with the same system message and options."""
@@ -97,7 +102,7 @@ class Session:
     def _leave_disk(self, leaf_id: int | None) -> None:
         """The same chat up to that message, in memory."""
         path = self.history.get(self.chat_id).path(leaf_id) if self.chat_id and leaf_id is not None else []
-        self.history = History.open(None)
+        self.history = self._in_memory.enter_context(History.open(None))
         self.chat_id, self.leaf_id = self.history.start(system=self.system, options=self.options), None
         for message in path:
             self.leaf_id = self.history.say(self.chat_id, message.role, message.content, self.leaf_id, tool_calls=message.tool_calls)
