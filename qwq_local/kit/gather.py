@@ -73,14 +73,15 @@ def _make(wish: KitWish, folder: Path, kept: Path, listener: KitListener, hub: H
 def _require_kit_or_empty(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InstallationError(f"{folder} is a file.", hint="Name a folder that the kit may have for itself.")
-    if folder.is_dir() and not any((folder / name).exists() for name in (MANIFEST, UNFINISHED)) and any(folder.iterdir()):
+    is_kit = (folder / WHEELS).is_dir() and any((folder / name).exists() for name in (MANIFEST, UNFINISHED))
+    if folder.is_dir() and not is_kit and any(folder.iterdir()):
         raise InstallationError(f"{folder} holds something else than a kit.", hint="Name a new folder, or an empty one.")
 
 
 def _require_only(folder: Path, wanted: list[str]) -> None:
     """A model that is not asked for stays, and says so: it may have taken hours to come here."""
     for path in sorted(folder.glob("*.gguf")):
-        if path.name not in wanted:
+        if path.name not in wanted and not path.name.startswith("."):  # as what macOS keeps of files on a stick
             raise InstallationError(
                 f"{path} is in the kit, and is not asked for now.", hint="Ask for it too (--quant, --model), or remove it from the folder."
             )

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from qwq_local import card
-from qwq_local.errors import DamagedFileError, InstallationError
-from qwq_local.kit.installer.manifest import KitFile, KitModel
+from qwq_local.errors import DamagedFileError, InstallationError, SettingsError
+from qwq_local.kit.installer.manifest import MODELS, KitFile, KitModel
 from qwq_local.kit.installer.models import copy
 from qwq_local.kit.wish import KitListener, KitWish
 from qwq_local.models import names
-from qwq_local.models.download import Listener, PullProgress, file_sha256, local_name, pull
+from qwq_local.models.download import Listener, PullProgress, file_sha256, local_name, pull, pulled_bytes
 from qwq_local.models.elsewhere import content_sha256
 from qwq_local.models.hub import Hub
 from qwq_local.models.inventory import DEMO, LocalModel, local_models
@@ -46,14 +46,17 @@ class Source:
             return [stem + names.SUFFIX]
         return [f"{stem}-{number:05}-of-{len(model.paths):05}{names.SUFFIX}" for number in range(1, len(model.paths) + 1)]
 
-    @property
-    def total_bytes(self) -> int:
-        """What it takes."""
-        return self.local.file_bytes if self.local else sum(file.size_bytes for file in self.files)
+    def lacking_bytes(self, folder: Path) -> int:
+        """What it still takes in the kit's folder of models, beside what a run that was broken off left there."""
+        if self.local is None:
+            lacking = [file for file, name in zip(self.files, self.file_names, strict=True) if not (folder / name).exists()]
+            return sum(file.size_bytes for file in lacking) - pulled_bytes(self.files, folder)
+        targets = [(path, folder / name) for path, name in zip(self.local.paths, self.file_names, strict=True)]
+        return sum(path.stat().st_size - _size_bytes(_part(target)) for path, target in targets if not target.exists())
 
 
 def find_sources(wish: KitWish, hub: Hub) -> list[Source]:
-    """Where each model is that the kit is to have. Raises ModelFileError, HubError or SettingsError."""
+    """Where each model is that the kit is to have, each once. Raises ModelFileError, HubError or SettingsError."""
     found = [Source(model.name, model) for name in wish.models if (model := find_local(name)).name != DEMO]
     for quant in wish.quants:
         wanted = quant.upper().removeprefix(f"{card.NAME.upper()}:")
@@ -63,7 +66,16 @@ def find_sources(wish: KitWish, hub: Hub) -> list[Source]:
     for source in found:
         if source.local:
             model_file(source.local)
+    found = list({tuple(source.local.paths) if source.local else source.files: source for source in found}.values())
+    _require_names_apart(found)
     return [replace(source, name=_kit_name(source)) for source in found]
+
+
+def _require_names_apart(sources: list[Source]) -> None:
+    every = [name for source in sources for name in source.file_names]
+    for name in every:
+        if every.count(name) > 1:
+            raise SettingsError(f"Two of the models would both be {name} in the kit.", hint="Rename the file of one of them.")
 
 
 def _kit_name(source: Source) -> str:
@@ -96,7 +108,7 @@ def _take(path: Path, target: Path, on_bytes: Callable[[int, int], None]) -> Non
     expected = (record.sha256 if record else content_sha256(path)) or file_sha256(path, tell)
     if known and known.sha256 == expected and target.is_file() and file_sha256(target, tell) == expected:
         return
-    part = target.with_name(target.name + ".part")
+    part = _part(target)
     part.unlink(missing_ok=True)
     found = _link(path, part, tell) or copy(path, part, tell)
     if found != expected:
@@ -106,6 +118,15 @@ def _take(path: Path, target: Path, on_bytes: Callable[[int, int], None]) -> Non
         )
     write_record(target, record or Record(ORIGIN, found, target.name, size_bytes, found))
     part.replace(target)
+
+
+def _part(target: Path) -> Path:
+    """A copy in the making, which begins anew whenever it was broken off."""
+    return target.with_name(target.name + ".part")
+
+
+def _size_bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _tell(on_bytes: Callable[[int, int], None], size_bytes: int, done_bytes: int) -> None:
@@ -136,7 +157,7 @@ def _listed(path: Path) -> list[KitFile]:
 
 def require_room(sources: list[Source], folder: Path, extra_bytes: int) -> None:
     """Raise InstallationError where the disk has no room for what is still to come."""
-    lacking = sum(source.total_bytes for source in sources if not all((folder / "models" / name).exists() for name in source.file_names))
+    lacking = sum(source.lacking_bytes(folder / MODELS) for source in sources)
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free_bytes = shutil.disk_usage(existing).free
     if lacking + extra_bytes > free_bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -26,7 +27,7 @@ _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 def make_own_wheel(folder: Path) -> Path:
     """Put it into the folder and return its path. Raises InstallationError, or OSError where the disk refuses."""
     source = Path(qwq_local.__file__).resolve().parents[1]
-    if (source / "pyproject.toml").is_file():
+    if _is_own_source(source / "pyproject.toml"):
         before = set(folder.glob("*.whl"))
         pip_runs.build(str(source), folder)
         [path] = set(folder.glob("*.whl")) - before
@@ -35,6 +36,16 @@ def make_own_wheel(folder: Path) -> Path:
         return repack(distribution(installation.DISTRIBUTION), folder)
     except PackageNotFoundError as error:
         raise InstallationError("This program is not an installed package.", hint="Make the kit with one installed by pip.") from error
+
+
+def _is_own_source(path: Path) -> bool:
+    """Whether it is this project's; a package may have left one of its own where packages are installed."""
+    if not path.is_file():
+        return False
+    try:
+        return bool(tomllib.loads(path.read_text("utf-8"))["project"]["name"] == installation.DISTRIBUTION)
+    except (ValueError, LookupError, TypeError):  # not TOML, or it names no project
+        return False
 
 
 def repack(found: Distribution, folder: Path) -> Path:

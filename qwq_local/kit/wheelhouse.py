@@ -50,7 +50,8 @@ class Wheelhouse:
 
     def gather(self) -> Gathered:
         """Bring what is lacking; what is there and right stays. Raises InstallationError, or OSError where the disk refuses."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._incoming, ignore_errors=True)  # what a run that was broken off left may be cut short
+        self._incoming.mkdir(parents=True)
         self.wheels = read_wheels(self.folder)
         self.listener.begin("packing this program")
         own = self._take(make_own_wheel(self._incoming))
@@ -165,9 +166,10 @@ class Wheelhouse:
 
 
 def _requires(wheels: Iterable[Wheel], name: NormalizedName) -> Sequence[str] | None:
-    """What a package needs: as its wheel says, or while there is none, as the one that is installed here says."""
-    said = [wheel.requires for wheel in wheels if wheel.name == name]
-    return said[0] if said else requires_here(name)
+    """What a package needs: as its wheel says, of several that of the version here; without one, as what is installed here says."""
+    here = version_here(name)
+    said = [wheel for wheel in wheels if wheel.name == name]
+    return max(said, key=lambda wheel: (wheel.version == here, wheel.version)).requires if said else requires_here(name)
 
 
 def _fitting(wheels: Iterable[Wheel], name: NormalizedName, need: Need) -> list[Wheel]:
