@@ -22,7 +22,7 @@ from qwq_local.installation import KIT_MARK
 from qwq_local.kit import own_wheel, starters_text
 from qwq_local.kit.installer import environment, machine, models, place, run
 from qwq_local.kit.installer.manifest import KitFile, read_manifest
-from qwq_local.kit.installer.place import MARK, Place
+from qwq_local.kit.installer.place import MARK, UNPROVEN, Place
 from qwq_local.kit.installer.trouble import InstallError
 from qwq_local.models.inventory import local_models, unfinished_pulls
 from qwq_local.models.record import Record, read_record, write_record
@@ -279,12 +279,18 @@ def test_an_interrupt_is_told_and_the_next_run_goes_on(kit: Path, home: Path, in
         (["app.old", "app.new"], ["app from app.old"]),
         (["app.old"], ["app from app.old"]),
         (["app", "app.old"], ["app"]),
+        (["app unproven"], []),
+        (["app unproven", "app.old"], ["app from app.old"]),
+        (["app.new unproven", "app.old"], ["app from app.old"]),
+        (["app.new unproven", "app"], ["app"]),
     ],
 )
 def test_whatever_a_kill_left_one_whole_program_is_there(tmp_path: Path, before: list[str], after: list[str]) -> None:
-    for name in before:
+    for name, *unproven in map(str.split, before):
         (tmp_path / name).mkdir()
         (tmp_path / name / MARK).write_text(json.dumps({"from": name}))
+        if unproven:
+            (tmp_path / name / UNPROVEN).touch()
     Place(tmp_path).recover()
     left = [path.name for path in tmp_path.iterdir()]
     assert left == [name.split()[0] for name in after]
@@ -304,6 +310,37 @@ def test_a_disk_that_refuses_in_mid_exchange_gives_the_old_one_back(tmp_path: Pa
     with pytest.raises(OSError, match="No space"):
         Place(tmp_path).take({}, lambda: None)
     assert Place(tmp_path).installed() == {"from": "app"}
+
+
+@pytest.mark.parametrize(("step", "number"), [("touch", 1), ("rename", 1), ("rename", 2), ("rename", 3), ("rename", 4), ("rmtree", 1)])
+def test_an_upgrade_that_fails_and_is_interrupted_again_at_any_step_loses_neither_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    for name in ("app", "app.new"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        for file in (MARK, "pyvenv.cfg", "bin/qwq"):
+            (tmp_path / name / file).write_text(json.dumps({"from": name}))
+    where = shutil if step == "rmtree" else Path
+    whole = getattr(where, step)
+    calls: list[Path] = []
+
+    def interrupt(path: Path, *arguments: object, **options: object) -> object:
+        calls.append(path)
+        if len(calls) < number:
+            return whole(path, *arguments, **options)
+        if step == "rmtree":
+            (path / MARK).unlink()  # as far as it came
+        raise KeyboardInterrupt
+
+    def fail() -> None:
+        raise InstallError("It does not run.", "")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(where, step, interrupt)
+        Place(tmp_path).take({}, fail)
+    Place(tmp_path).recover()
+    assert [path.name for path in tmp_path.iterdir()] == ["app"]
+    assert [(tmp_path / "app" / file).read_text() for file in (MARK, "pyvenv.cfg", "bin/qwq")] == [json.dumps({"from": "app"})] * 3
 
 
 # Models

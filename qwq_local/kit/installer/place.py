@@ -1,7 +1,8 @@
 """The folder that a kit's program is put into, and how a new one takes the place of an old one.
 
-`app` is the program, `app.new` one that is being made, `app.old` the one before it. At any moment one of `app` and `app.old` is whole, if
-one ever was, so that whoever is killed between two steps loses nothing: `recover` puts things right.
+`app` is the program, `app.new` one that is being made or goes, `app.old` the one before it. At any moment one of `app` and `app.old` is whole,
+if one ever was: `app`, unless a file in it says that nobody has seen it work. What goes is renamed before it is deleted, so that no name of a
+whole program is ever half of one, and whoever is killed between two steps loses nothing: `recover` puts things right.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .trouble import InstallError
 
 MARK = "qwq-kit.json"
 """As qwq_local/installation.py knows it: it tells the program that a kit brought it, and is written when all else is done."""
+UNPROVEN = "qwq-unproven"
+"""Lies in a program that has taken its place and was not seen to work there yet."""
 
 
 class Place:
@@ -32,18 +35,18 @@ class Place:
 
     def recover(self) -> str:
         """Put right what an installation that was killed left behind, and say so. Raises InstallError for what is not ours."""
+        if self.app.exists() and not (self.app / MARK).is_file():
+            raise InstallError(f"{self.app} was not made by a kit.", "Name another folder: ./install --to FOLDER")
         told = ""
         if self.new.exists():
             shutil.rmtree(self.new)
             told = "An installation that did not come to its end was cleared away."
-        if self.old.exists():
-            if self.app.exists():
-                shutil.rmtree(self.old)
-            else:
-                self.old.rename(self.app)
-            told = "An upgrade that did not come to its end was undone or finished."
-        if self.app.exists() and not (self.app / MARK).is_file():
-            raise InstallError(f"{self.app} was not made by a kit.", "Name another folder: ./install --to FOLDER")
+        if (self.app / UNPROVEN).exists() or (self.old.exists() and not self.app.exists()):
+            self._give_back()
+            told = "An installation that did not come to its end was undone."
+        elif self.old.exists():
+            shutil.rmtree(self.old)
+            told = "An upgrade that did not come to its end was finished."
         return told
 
     def installed(self) -> dict[str, str]:
@@ -60,17 +63,25 @@ class Place:
         Raises OSError, and what `prove` raises.
         """
         (self.new / MARK).write_text(json.dumps(mark, indent=1) + "\n", "utf-8")
-        if self.app.exists():
-            self.app.rename(self.old)
+        (self.new / UNPROVEN).touch()
         try:
+            if self.app.exists():
+                self.app.rename(self.old)
             move_environment(self.new, self.app)
             prove()
+            (self.app / UNPROVEN).unlink()
         except BaseException:
-            shutil.rmtree(self.app, ignore_errors=True)
-            if self.old.exists():
-                self.old.rename(self.app)
+            self._give_back()
             raise
         shutil.rmtree(self.old, ignore_errors=True)
+
+    def _give_back(self) -> None:
+        """Let the old program take its place again, and only then clear the new one away."""
+        if (self.app / UNPROVEN).exists():
+            self.app.rename(self.new)
+        if self.old.exists() and not self.app.exists():
+            self.old.rename(self.app)
+        shutil.rmtree(self.new, ignore_errors=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
