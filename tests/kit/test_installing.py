@@ -20,7 +20,7 @@ import pytest
 
 from qwq_local.installation import KIT_MARK
 from qwq_local.kit import own_wheel, starters_text
-from qwq_local.kit.installer import environment, machine, models, place, run
+from qwq_local.kit.installer import command, environment, machine, models, place, run
 from qwq_local.kit.installer.manifest import KitFile, read_manifest
 from qwq_local.kit.installer.place import MARK, UNPROVEN, Place
 from qwq_local.kit.installer.trouble import InstallError
@@ -119,7 +119,7 @@ def test_program_model_and_command_are_put_where_they_belong(kit: Path, home: Pa
     assert (model.name, model.path) == ("QwQ-32B:Q8_0", home / "models/QwQ-32B-Q8_0.gguf")
     assert read_record(model.path) == read_record(kit / "models/QwQ-32B-Q8_0.gguf")
     assert "It says: 132" in ended.out
-    assert f"rm -r {app.parent} {home}/.local/bin/qwq" in ended.out
+    assert f"to remove it: rm -r {app} {app.parent}/.lock {home}/.local/bin/qwq\n" in ended.out
     assert f"{home}/.local/bin is not on your PATH" in ended.out
     assert json.loads((app / KIT_MARK).read_text())["kit"] == str(kit)
     assert MARK == KIT_MARK
@@ -137,6 +137,24 @@ def test_another_folder_may_be_named(kit: Path, home: Path, install: Install) ->
     ended = install(kit, "--to", "~/somewhere else", "--no-model")
     assert ended.code == 0
     assert (home / ".local/bin/qwq").resolve() == home / "somewhere else/app/bin/qwq"
+
+
+def test_the_command_that_removes_it_removes_what_was_made_and_nothing_else(kit: Path, home: Path, install: Install) -> None:
+    tools = home / "my tools; and 'more'"
+    (home / "my").mkdir(parents=True)
+    tools.mkdir()
+    (tools / "mine").write_text("precious")
+    ended = install(kit, "--to", str(tools), "--no-model")
+    [remove] = [line.partition("to remove it: ")[2] for line in ended.out.splitlines() if "to remove it: " in line]
+    subprocess.run(["/bin/sh", "-c", remove], cwd=home, check=True)
+    assert [path.name for path in tools.iterdir()] == ["mine"]
+    assert (home / "my").is_dir()
+    assert not (home / ".local/bin/qwq").is_symlink()
+
+
+def test_on_windows_the_command_that_removes_it_is_one_for_its_shell(tmp_path: Path) -> None:
+    told = command.removal(Place(tmp_path / "my tools"), tmp_path / "my tools/qwq.cmd", "win32")
+    assert told == f'rd /s /q "{tmp_path}/my tools/app" & del /q "{tmp_path}/my tools/.lock" "{tmp_path}/my tools/qwq.cmd"'
 
 
 def test_the_same_kit_is_not_unpacked_twice_but_what_is_gone_comes_back(kit: Path, home: Path, app: Path, install: Install) -> None:
@@ -234,7 +252,7 @@ def test_a_command_of_another_program_is_left_alone(kit: Path, home: Path, app: 
     other.write_text("#!/bin/sh\n")
     ended = install(kit)
     assert (ended.code, f"{other} is another program's, and was left alone." in ended.out) == (0, True)
-    assert f"rm -r {app.parent}\n" in ended.out
+    assert f"rm -r {app} {app.parent}/.lock\n" in ended.out
     assert other.read_text() == "#!/bin/sh\n"
 
 
@@ -335,9 +353,10 @@ def test_an_upgrade_that_fails_and_is_interrupted_again_at_any_step_loses_neithe
     def fail() -> None:
         raise InstallError("It does not run.", "")
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(where, step, interrupt)
-        Place(tmp_path).take({}, fail)
+        with pytest.raises(KeyboardInterrupt):
+            Place(tmp_path).take({}, fail)
     Place(tmp_path).recover()
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
     assert [(tmp_path / "app" / file).read_text() for file in (MARK, "pyvenv.cfg", "bin/qwq")] == [json.dumps({"from": "app"})] * 3

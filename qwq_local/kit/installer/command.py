@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def link_program(place: Place) -> tuple[Path, str]:
     if str(link.parent) in os.environ.get("PATH", "").split(os.pathsep):
         return link, ""
     return link, f"{link.parent} is not on your PATH: log in anew, or start it as {link}"
+
+
+def removal(place: Place, program: Path, system: str = sys.platform) -> str:
+    """The command that removes what was made, and leaves what else the folder holds."""
+    files = [place.lock, *([] if place.app in program.parents else [program])]
+    if system == "win32":
+        return f'rd /s /q "{place.app}" & del /q ' + " ".join(f'"{file}"' for file in files)
+    return shlex.join(["rm", "-r", *map(str, [place.app, *files])])
 
 
 def _is_ours(link: Path, place: Place) -> bool:

@@ -1,8 +1,9 @@
 """The folder that a kit's program is put into, and how a new one takes the place of an old one.
 
-`app` is the program, `app.new` one that is being made or goes, `app.old` the one before it. At any moment one of `app` and `app.old` is whole,
-if one ever was: `app`, unless a file in it says that nobody has seen it work. What goes is renamed before it is deleted, so that no name of a
-whole program is ever half of one, and whoever is killed between two steps loses nothing: `recover` puts things right.
+`app` is the program, `app.new` one that is being made or cleared away, `app.old` the one before it. At any moment one of `app` and
+`app.old` is whole, if one ever was: `app`, unless a file in it says that nobody has seen it work. What goes is renamed before it is
+deleted, so that nothing of a whole program's name is ever half of one, and whoever is killed between two steps loses nothing: `recover`
+puts things right.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Place:
         self.app = root / "app"
         self.new = root / "app.new"
         self.old = root / "app.old"
+        self.lock = root / ".lock"
 
     def recover(self) -> str:
         """Put right what an installation that was killed left behind, and say so. Raises InstallError for what is not ours."""
@@ -87,7 +89,7 @@ class Place:
     def alone(self) -> Iterator[None]:
         """Only one installation works here; a second raises InstallError. The system itself lets go when a process is killed."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a+b") as lock:
+        with self.lock.open("a+b") as lock:
             try:
                 _lock(lock.fileno())
             except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import models
 from .answer import ask_demo, models_folder, require_model, require_program
-from .command import link_program
+from .command import link_program, removal
 from .environment import make_environment
 from .files import flaws, sha256_of
 from .machine import require_machine
@@ -73,7 +73,7 @@ def _install(kit: Path, root: Path, *, with_model: bool) -> None:
         program, told = link_program(place)
     _say(f'\nDone in {time.monotonic() - began:.0f} s. Start it: {program.name} ask -m demo "What is 47 + 85?"')
     _say(f"  program   {program}, in {place.app}")
-    _say(f"  to remove it: {'rd /s /q' if os.name == 'nt' else 'rm -r'} {root}{'' if root in program.parents else f' {program}'}")
+    _say(f"  to remove it: {removal(place, program)}")
     if told:
         _say(f"  note: {told}")
 
