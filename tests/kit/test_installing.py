@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # its documented place
 
 from qwq_local.installation import KIT_MARK
 from qwq_local.kit import own_wheel, starters_text
@@ -24,6 +25,7 @@ from qwq_local.kit.installer import command, environment, machine, models, place
 from qwq_local.kit.installer.manifest import KitFile, read_manifest
 from qwq_local.kit.installer.place import MARK, UNPROVEN, Place
 from qwq_local.kit.installer.trouble import InstallError
+from qwq_local.models.download import part_path
 from qwq_local.models.inventory import local_models, unfinished_pulls
 from qwq_local.models.record import Record, read_record, write_record
 from tests.hub_server import sha256
@@ -374,14 +376,55 @@ def test_a_model_that_was_half_copied_is_gone_on_with(kit: Path, home: Path, ins
     shutil.copy(kit / "models/QwQ-32B-Q8_0.gguf.json", part.with_name(part.name + ".json"))
     assert [pull.done_bytes for pull in unfinished_pulls()] == [200]
     told: list[int] = []
-    [file] = [
-        KitFile(each.path, each.size_bytes, each.sha256) for each in read_manifest(kit).under("models") if each.path.endswith(".gguf")
-    ]
-    models.put_model(kit, file, home / "models", told.append)
+    models.put_model(kit, gguf_of(kit), home / "models", told.append)
     assert told == [len(content)]
     assert (home / "models/QwQ-32B-Q8_0.gguf").read_bytes() == content
     assert unfinished_pulls() == []
     assert install(kit).code == 0
+
+
+def gguf_of(kit: Path) -> KitFile:
+    [file] = [each for each in read_manifest(kit).under("models") if each.path.endswith(".gguf")]
+    return file
+
+
+def test_a_model_that_a_pull_is_writing_is_left_to_it(kit: Path, home: Path, install: Install) -> None:
+    file = gguf_of(kit)
+    pulled = part_path(home / "models/QwQ-32B-Q8_0.gguf", Record("", "", "", file.size_bytes, file.sha256))
+    pulled.parent.mkdir(parents=True)
+    pulled.write_bytes(b"GGUF")
+    with WeakFileLock(pulled.with_suffix(".lock")):
+        ended = install(kit)
+    assert (ended.code, ended.out.count("Done")) == (1, 0)
+    assert f"error: Another installation, or qwq pull, is writing {home}/models/QwQ-32B-Q8_0.gguf.\nhint: Wait" in ended.err
+    assert pulled.read_bytes() == b"GGUF"
+
+
+def test_no_pull_begins_on_a_model_that_an_installation_writes(kit: Path, home: Path) -> None:
+    refused: list[bool] = []
+
+    def pull_too(_: int) -> None:
+        [lock] = (home / "models/.partial").glob("*.lock")
+        with pytest.raises(TimeoutError), WeakFileLock(lock, timeout=0.01):
+            pytest.fail("two write one file")
+        refused.append(True)
+
+    models.put_model(kit, gguf_of(kit), home / "models", pull_too)
+    assert refused == [True]
+
+
+def test_a_model_of_another_length_than_the_kits_does_not_get_its_name(kit: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = gguf_of(kit)
+
+    def copy(source: Path, target: Path, _: object) -> str:
+        target.write_bytes(source.read_bytes() + b"written by somebody else too")
+        return file.sha256
+
+    monkeypatch.setattr(models, "copy", copy)
+    monkeypatch.setattr(models, "_link", lambda *_: False)
+    with pytest.raises(InstallError, match="did not arrive whole"):
+        models.put_model(kit, file, home / "models", lambda _: None)
+    assert local_models() == []
 
 
 def test_another_file_of_the_models_name_is_not_overwritten(kit: Path, home: Path, install: Install) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .files import READ_BYTES, flaw_of, sha256_of
+from .lock import locked
 from .manifest import AGAIN, MODELS, KitFile, Manifest
 from .trouble import InstallError
 
@@ -40,14 +41,24 @@ def put_model(kit: Path, file: KitFile, folder: Path, on_bytes: Callable[[int], 
 
     What was copied before an interruption is not copied again.
     """
-    source, target = kit / file.path, folder / Path(file.path).name
-    part = folder / PARTS / f"{target.name}.{file.sha256[:12]}.part"
+    part = part_path(file, folder)
     part.parent.mkdir(parents=True, exist_ok=True)
+    with locked(part.with_suffix(".lock"), f"Another installation, or qwq pull, is writing {folder / Path(file.path).name}."):
+        return _put(kit, file, part, on_bytes)
+
+
+def part_path(file: KitFile, folder: Path) -> Path:
+    """Where a file grows, and beside it the lock of whoever writes it, as `qwq pull` has it (qwq_local/models/download.py)."""
+    return folder / PARTS / f"{Path(file.path).name}.{file.sha256[:12]}.part"
+
+
+def _put(kit: Path, file: KitFile, part: Path, on_bytes: Callable[[int], None]) -> bool:
+    source, target = kit / file.path, part.parent.parent / Path(file.path).name
     record = source.with_name(source.name + RECORD)
     shutil.copyfile(record, part.with_name(part.name + RECORD))
     is_linked = not part.exists() and _link(source, part)
     found = sha256_of(part, on_bytes) if is_linked else copy(source, part, on_bytes)
-    if found != file.sha256:
+    if found != file.sha256 or part.stat().st_size != file.size_bytes:
         part.unlink()
         part.with_name(part.name + RECORD).unlink()
         flaw = flaw_of(kit, file)

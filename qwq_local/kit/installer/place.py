@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .environment import move_environment
+from .lock import locked
 from .trouble import InstallError
 
 MARK = "qwq-kit.json"
@@ -87,13 +88,9 @@ class Place:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Only one installation works here; a second raises InstallError. The system itself lets go when a process is killed."""
+        """Only one installation works here; a second raises InstallError."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with self.lock.open("a+b") as lock:
-            try:
-                _lock(lock.fileno())
-            except OSError as error:
-                raise InstallError(f"Another installation is at work in {self.root}.", "Wait until it has ended.") from error
+        with locked(self.lock, f"Another installation is at work in {self.root}."):
             yield
 
 
@@ -105,14 +102,3 @@ def default_root() -> Path:
         return Path.home() / "Library" / "Application Support" / "qwq-local"
     data = os.environ.get("XDG_DATA_HOME", "")
     return (Path(data) if data.startswith("/") else Path.home() / ".local" / "share") / "qwq-local"
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
