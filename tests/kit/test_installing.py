@@ -179,6 +179,22 @@ def test_an_installation_that_does_not_answer_any_more_is_made_anew(kit: Path, h
     assert version_of(home) == "0.1.0"
 
 
+@pytest.mark.parametrize("name", ["python", "qwq"])
+def test_an_installation_whose_python_is_gone_or_whose_folder_was_moved_is_made_anew(
+    kit: Path, home: Path, app: Path, install: Install, name: str
+) -> None:
+    install(kit)
+    (app / "bin" / name).unlink()
+    if name == "python":
+        (app / "bin/python").symlink_to("/nowhere/python3")
+    else:
+        (app / "bin/qwq").write_text("#!/nowhere/app/bin/python\n")
+        (app / "bin/qwq").chmod(0o755)
+    ended = install(kit)
+    assert (ended.code, ended.err, "is installed already" in ended.out) == (0, "", False)
+    assert version_of(home) == "0.1.0"
+
+
 def test_a_newer_kit_takes_the_place_of_the_older(tmp_path: Path, kit: Path, home: Path, app: Path, install: Install) -> None:
     install(kit)
     assert install(kit_of(tmp_path / "newer", "0.2.0")).code == 0
@@ -211,6 +227,12 @@ def test_a_first_installation_that_does_not_answer_leaves_no_command(
     ended = install(kit)
     assert (ended.code, "hint: Install the library that is named" in ended.err) == (1, True)
     assert not (home / ".local/bin/qwq").is_symlink()
+
+
+def test_libraries_that_a_disk_forbids_to_run_lead_to_another_folder(kit: Path, install: Install, unpacking: Callable[..., None]) -> None:
+    unpacking(broken="ImportError: libllama.so: failed to map segment from shared object")
+    ended = install(kit)
+    assert (ended.code, "hint: Is its disk mounted with noexec?" in ended.err) == (1, True)
 
 
 @pytest.mark.parametrize("name", ["wheels/a-1-py3-none-any.whl", "models/QwQ-32B-Q8_0.gguf", "models/QwQ-32B-Q8_0.gguf.json"])
