@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, distribution
@@ -570,3 +571,12 @@ def test_a_real_kit_survives_a_kill_and_installs_without_pip_in_a_folder_with_a_
     assert not list(real_kit.rglob("__pycache__"))
     packages = {path.name.split("-")[0] for path in (place / "app").glob("lib/python*/site-packages/*.dist-info")}
     assert packages == {"needed", "pip", "qwq_local"}
+
+
+@pytest.mark.slow
+def test_pip_builds_nothing_that_lies_among_the_wheels(real_kit: Path, tmp_path: Path) -> None:
+    with tarfile.open(real_kit / "wheels/needed-9.9.tar.gz", "w:gz") as archive:
+        (tmp_path / "setup.py").write_text("raise SystemExit('was built')")
+        archive.add(tmp_path / "setup.py", "needed-9.9/setup.py")
+    environment.make_environment(tmp_path / "made", real_kit, read_manifest(real_kit))
+    assert list((tmp_path / "made").glob("lib/python*/site-packages/needed-2.1.dist-info"))

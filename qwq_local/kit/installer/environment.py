@@ -31,7 +31,7 @@ def make_environment(environment: Path, kit: Path, manifest: Manifest) -> None:
     venv.EnvBuilder(with_pip=False, symlinks=not IS_WINDOWS, prompt="qwq").create(environment)
     [pip] = (kit / WHEELS).glob("pip-*.whl")
     options = ["--isolated", "--disable-pip-version-check", "--no-input", "--quiet"]
-    sources = ["--no-index", "--no-cache-dir", "--find-links", str(kit / WHEELS)]
+    sources = ["--no-index", "--no-cache-dir", "--only-binary=:all:", "--find-links", str(kit / WHEELS)]
     runner = [str(python_of(environment)), "-I", str(pip / "pip")]
     _run([*runner, "install", *options, *sources, manifest.requirement, "pip"], "pip could not install the kit's wheels")
     _run([*runner, "check", *options], "The kit's wheels do not go together")

@@ -103,7 +103,7 @@ def _lengths(kit: Path, manifest: Manifest) -> list[str]:
 
 
 def _still_answers(place: Place) -> bool:
-    """Whether the program does, asked as the user starts it: a folder that was moved, or a Python that is gone, leaves one that does not."""
+    """Whether the program does, asked as the user starts it: in a folder that was moved, or without its Python, it does not."""
     try:
         require_program(place.app)
         ask_demo(place.app)
