@@ -298,6 +298,9 @@ def test_the_python_that_is_named_is_the_one_that_is_run(tmp_path: Path, kit: Pa
     for arguments in (["--python", sys.executable, "--no-model"], [f"--python={sys.executable}", "--no-model"]):
         done = start(kit, *arguments, path=path)
         assert done.stdout == f"{sys.executable} {kit} ['--no-model']\n"
+    for arguments in (["--python"], ["--python="], ["--python", ""]):
+        done = start(kit, *arguments, path=path)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: --python names no FILE.\n")
     assert "error: nowhere/python cannot be run." in start(kit, "--python", "nowhere/python", path=path).stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import platform
@@ -263,6 +264,51 @@ def test_a_folder_that_cannot_be_written_is_named(kit: Path, home: Path, install
     assert f"error: {home / 'file/inside'} cannot be written: Not a directory.\nhint: Make it writable, or name another folder" in ended.err
 
 
+@pytest.mark.parametrize("to", ["a:b", "lat\udce9", "~nobody-has-this-name/x"])
+def test_a_folder_that_no_program_can_be_in_is_named(kit: Path, home: Path, install: Install, to: str) -> None:
+    ended = install(kit, "--to", to if to.startswith("~") else f"{home}/{to}")
+    assert (ended.code, ended.err.startswith("error: ")) == (1, True)
+    assert to.replace("\udce9", "\\udce9") in ended.err
+    assert "hint: Name " in ended.err
+    assert not home.exists()
+
+
+def test_a_user_without_a_home_folder_names_one_for_the_program(
+    kit: Path, home: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", none)
+    ended = install(kit)
+    assert (ended.code, ended.err) == (1, "error: This user has no home folder, and HOME is not set.\n" + f"hint: {place.OTHER_FOLDER}\n")
+    ended = install(kit, "--to", str(home / "x"))
+    assert (ended.code, f"start it as {home}/x/app/bin/qwq\n" in ended.out) == (0, True)
+
+
+def test_a_command_that_cannot_be_made_does_not_undo_what_is_installed(kit: Path, home: Path, app: Path, install: Install) -> None:
+    (home / ".local").mkdir(parents=True)
+    (home / ".local/bin").write_text("a file")
+    ended = install(kit)
+    assert (ended.code, ended.err) == (0, "")
+    assert f"note: {home}/.local/bin/qwq cannot be made (File exists): start it as {app}/bin/qwq\n" in ended.out
+    assert f"  program   {app}/bin/qwq, in {app}\n" in ended.out
+
+
+def test_a_python_that_is_not_named_first_is_refused(kit: Path, home: Path, install: Install) -> None:
+    ended = install(kit, "--no-model", "--python", "/opt/python3.12")
+    assert (ended.code, "--python /opt/python3.12 has no effect here: it must be the first option" in ended.err) == (1, True)
+    assert not home.exists()
+
+
+def test_a_folder_is_told_also_where_the_terminal_cannot_show_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "latin-1"))
+    run._say("lat\udce9 …")
+    assert shown.getvalue() == b"lat\\udce9 \\u2026\n"
+
+
 def test_what_no_kit_made_is_left_alone(kit: Path, app: Path, install: Install) -> None:
     app.mkdir(parents=True)
     (app / "letter.txt").write_text("mine")
@@ -448,6 +494,57 @@ def test_a_model_of_another_length_than_the_kits_does_not_get_its_name(kit: Path
     with pytest.raises(InstallError, match="did not arrive whole"):
         models.put_model(kit, file, home / "models", lambda _: None)
     assert local_models() == []
+
+
+@pytest.mark.parametrize(("free", "code"), [(0.5, 0), (0.2, 1)])
+def test_room_is_asked_for_what_is_not_copied_yet(
+    kit: Path, home: Path, install: Install, monkeypatch: pytest.MonkeyPatch, free: float, code: int
+) -> None:
+    class Usage(NamedTuple):
+        free: int
+
+    file, whole = gguf_of(kit), (kit / "models/QwQ-32B-Q8_0.gguf").read_bytes()
+    part = models.part_path(file, home / "models")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(whole[: len(whole) * 3 // 4])
+    monkeypatch.setattr(run, "SPARE_BYTES", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(int(len(whole) * free) if home / "models" == folder else 10**9))
+    ended = install(kit)
+    assert (ended.code, "the model needs" in ended.err) == (code, code == 1)
+
+
+@pytest.mark.parametrize("name", ["_read", "copy"])
+def test_a_stick_that_cannot_be_read_is_told_from_a_disk_that_cannot_be_written(
+    kit: Path, home: Path, install: Install, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(models, "_link", lambda *_: False)
+    if name == "_read":
+        real = Path.open
+
+        def opened(path: Path, *arguments: object, **options: object) -> object:
+            is_of_the_stick = kit in path.parents and path.suffix == ".gguf"
+            return Unreadable(refuse) if is_of_the_stick else real(path, *arguments, **options)  # type: ignore[call-overload] # passed on
+
+        monkeypatch.setattr(Path, "open", opened)
+    else:
+        monkeypatch.setattr(models, name, refuse)
+    ended = install(kit)
+    told = f"{kit}/models/QwQ-32B-Q8_0.gguf cannot be read" if name == "_read" else f"{home}/.local/share/qwq-local cannot be written"
+    hint = "Check the stick, or copy the kit again." if name == "_read" else "Make it writable"
+    assert (ended.code, ended.err.startswith(f"error: {told}: Input/output error.\nhint: {hint}")) == (1, True), ended.err
+
+
+class Unreadable(io.RawIOBase):
+    """A file of a stick that was pulled out."""
+
+    def __init__(self, read: Callable[..., bytes]) -> None:
+        self.read = read  # type: ignore[method-assign] # what fails
+
+    def seek(self, offset: int, _whence: int = 0) -> int:
+        return offset
 
 
 def test_another_file_of_the_models_name_is_not_overwritten(kit: Path, home: Path, install: Install) -> None:

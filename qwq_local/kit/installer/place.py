@@ -22,6 +22,7 @@ from .trouble import InstallError
 
 MARK = "qwq-kit.json"
 """As qwq_local/installation.py knows it: it tells the program that a kit brought it, and is written when all else is done."""
+OTHER_FOLDER = "Name another folder: ./install --to FOLDER"
 UNPROVEN = "qwq-unproven"
 """Lies in a program that has taken its place and was not seen to work there yet."""
 
@@ -39,7 +40,7 @@ class Place:
     def recover(self) -> str:
         """Put right what an installation that was killed left behind, and say so. Raises InstallError for what is not ours."""
         if self.app.exists() and not (self.app / MARK).is_file():
-            raise InstallError(f"{self.app} was not made by a kit.", "Name another folder: ./install --to FOLDER")
+            raise InstallError(f"{self.app} was not made by a kit.", OTHER_FOLDER)
         told = ""
         if self.new.exists():
             shutil.rmtree(self.new)
@@ -95,10 +96,32 @@ class Place:
 
 
 def default_root() -> Path:
-    """Where a user's programs go on this system; `~` where it says nothing."""
+    """Where a user's programs go on this system. Raises InstallError where the user has no home."""
+    data = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_DATA_HOME", "")
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "qwq-local"
+        return (Path(data) if data else _home() / "AppData" / "Local") / "qwq-local"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "qwq-local"
-    data = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(data) if data.startswith("/") else Path.home() / ".local" / "share") / "qwq-local"
+        return _home() / "Library" / "Application Support" / "qwq-local"
+    return (Path(data) if data.startswith("/") else _home() / ".local" / "share") / "qwq-local"
+
+
+def chosen_root(name: str) -> Path:
+    """The folder that a user named. Raises InstallError where it cannot be the program's."""
+    expanded = os.path.expanduser(name)  # noqa: PTH111 - a Path forgets `..` and links
+    if expanded.startswith("~"):
+        raise InstallError(f"{name} names a home folder that nobody has.", "Name the folder in full: ./install --to /FOLDER")
+    root = Path(os.path.abspath(expanded))  # noqa: PTH100 - likewise
+    try:
+        str(root).encode()
+    except UnicodeEncodeError as error:
+        raise InstallError(f"{str(root)!a} is not UTF-8: no program can be put there.", OTHER_FOLDER) from error
+    if os.pathsep in str(root):
+        raise InstallError(f"{root} has a {os.pathsep} in its name: no environment of Python can be there.", OTHER_FOLDER)
+    return root
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise InstallError("This user has no home folder, and HOME is not set.", OTHER_FOLDER) from error
