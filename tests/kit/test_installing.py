@@ -677,3 +677,18 @@ def test_pip_builds_nothing_that_lies_among_the_wheels(real_kit: Path, tmp_path:
         archive.add(tmp_path / "setup.py", "needed-9.9/setup.py")
     environment.make_environment(tmp_path / "made", real_kit, read_manifest(real_kit))
     assert list((tmp_path / "made").glob("lib/python*/site-packages/needed-2.1.dist-info"))
+
+
+@pytest.mark.slow
+def test_the_wheels_are_installed_for_a_user_without_a_home_folder(real_kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    seen: list[str] = []
+    whole = subprocess.run
+
+    def run_seen(command: list[str], env: dict[str, str], **options: object) -> object:
+        seen.append(env.get("HOME", "none"))
+        return whole(command, env=env, **options)  # type: ignore[call-overload] # passed on
+
+    monkeypatch.setattr(environment.subprocess, "run", run_seen)
+    environment.make_environment(tmp_path / "made", real_kit, read_manifest(real_kit))
+    assert seen == [str(tmp_path / "made")] * 2
