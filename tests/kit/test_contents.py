@@ -59,14 +59,20 @@ def test_one_wrong_bit_in_any_file_is_found_and_the_file_named(tmp_path: Path, n
     assert any(name in each or (name == MANIFEST and each == SUMS) for each in named), named
 
 
+STRANGE = ("wheels/a-9.tar.gz", "wheels/a.html", "wheels/evil-9-py3-none-any.whl")
+
+
 def test_what_is_missing_cut_short_or_strange_is_told_apart(tmp_path: Path) -> None:
     manifest = write_kit(tmp_path, FILES)
     (tmp_path / "install.py").unlink()
     (tmp_path / "models/m.gguf").write_bytes(b"short")
     (tmp_path / "wheels/evil-9-py3-none-any.whl").write_bytes(b"")
     (tmp_path / "wheels/._a-1-py3-none-any.whl").write_bytes(b"what a Mac leaves on a stick")
+    (tmp_path / "wheels/Thumbs.db").write_bytes(b"what Windows leaves there")
+    for name in ("a-9.tar.gz", "a.html"):
+        (tmp_path / "wheels" / name).write_bytes(b"")
     found = {flaw.path: flaw.what for flaw in flaws(tmp_path, manifest, manifest.files)}
-    assert found == {"install.py": "missing", "models/m.gguf": "damaged", "wheels/evil-9-py3-none-any.whl": "strange"}
+    assert found == {"install.py": "missing", "models/m.gguf": "damaged", **dict.fromkeys(STRANGE, "strange")}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": [{"path": "../../etc/passwd"}], "models": []}'])
@@ -292,6 +298,9 @@ def test_the_python_that_is_named_is_the_one_that_is_run(tmp_path: Path, kit: Pa
     for arguments in (["--python", sys.executable, "--no-model"], [f"--python={sys.executable}", "--no-model"]):
         done = start(kit, *arguments, path=path)
         assert done.stdout == f"{sys.executable} {kit} ['--no-model']\n"
+    for arguments in (["--python"], ["--python="], ["--python", ""]):
+        done = start(kit, *arguments, path=path)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: --python names no FILE.\n")
     assert "error: nowhere/python cannot be run." in start(kit, "--python", "nowhere/python", path=path).stderr
 
 
@@ -317,6 +326,22 @@ def test_a_kit_that_is_not_finished_cannot_be_installed(tmp_path: Path, kit: Pat
     (kit / MANIFEST).rename(kit / "kit.json.part")
     done = start(kit, path=tools(tmp_path, python3=f'exec {sys.executable} "$@"'))
     assert (done.returncode, "is no finished kit" in done.stderr) == (1, True)
+
+
+@posix
+@pytest.mark.parametrize("isolated", [["-I"], []])
+def test_no_file_of_the_kits_folder_is_run_but_those_whose_hash_is_known(tmp_path: Path, isolated: list[str]) -> None:
+    kit, here = tmp_path / "kit", f"{sys.version_info[0]}.{sys.version_info[1]}"
+    texts = starters_text.render(resources.files("qwq_local.kit") / "starters", [here])
+    said = b"import argparse, shlex\nfrom . import words\ndef main(*_):\n    print(words.SAID, __name__)\n    return 0\n"
+    sources = {"installer/__init__.py": b"", "installer/run.py": said, "installer/words.py": b"SAID = 'ours'\n"}
+    write_kit(kit, {**sources, "install.py": texts["install.py"].encode()}, pythons=(here,))
+    strays = ("argparse.py", "shlex.py", "hashlib.py", "json.py", "installer.py", "installer/words/__init__.py", "installer/argparse.py")
+    for stray in strays:
+        (kit / stray).parent.mkdir(exist_ok=True)
+        (kit / stray).write_text("raise SystemExit('a stray file was run')\n")
+    done = subprocess.run([sys.executable, *isolated, str(kit / "install.py")], capture_output=True, text=True, check=False, cwd=kit)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ours installer.run\n", "")
 
 
 @posix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, distribution
@@ -17,13 +19,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # its documented place
 
 from qwq_local.installation import KIT_MARK
 from qwq_local.kit import own_wheel, starters_text
-from qwq_local.kit.installer import environment, machine, models, place, run
+from qwq_local.kit.installer import command, environment, machine, models, place, run
 from qwq_local.kit.installer.manifest import KitFile, read_manifest
-from qwq_local.kit.installer.place import MARK, Place
+from qwq_local.kit.installer.place import MARK, UNPROVEN, Place
 from qwq_local.kit.installer.trouble import InstallError
+from qwq_local.models.download import part_path
 from qwq_local.models.inventory import local_models, unfinished_pulls
 from qwq_local.models.record import Record, read_record, write_record
 from tests.hub_server import sha256
@@ -119,7 +123,7 @@ def test_program_model_and_command_are_put_where_they_belong(kit: Path, home: Pa
     assert (model.name, model.path) == ("QwQ-32B:Q8_0", home / "models/QwQ-32B-Q8_0.gguf")
     assert read_record(model.path) == read_record(kit / "models/QwQ-32B-Q8_0.gguf")
     assert "It says: 132" in ended.out
-    assert f"rm -r {app.parent} {home}/.local/bin/qwq" in ended.out
+    assert f"to remove it: rm -r {app} {app.parent}/.lock {home}/.local/bin/qwq\n" in ended.out
     assert f"{home}/.local/bin is not on your PATH" in ended.out
     assert json.loads((app / KIT_MARK).read_text())["kit"] == str(kit)
     assert MARK == KIT_MARK
@@ -139,6 +143,24 @@ def test_another_folder_may_be_named(kit: Path, home: Path, install: Install) ->
     assert (home / ".local/bin/qwq").resolve() == home / "somewhere else/app/bin/qwq"
 
 
+def test_the_command_that_removes_it_removes_what_was_made_and_nothing_else(kit: Path, home: Path, install: Install) -> None:
+    tools = home / "my tools; and 'more'"
+    (home / "my").mkdir(parents=True)
+    tools.mkdir()
+    (tools / "mine").write_text("precious")
+    ended = install(kit, "--to", str(tools), "--no-model")
+    [remove] = [line.partition("to remove it: ")[2] for line in ended.out.splitlines() if "to remove it: " in line]
+    subprocess.run(["/bin/sh", "-c", remove], cwd=home, check=True)
+    assert [path.name for path in tools.iterdir()] == ["mine"]
+    assert (home / "my").is_dir()
+    assert not (home / ".local/bin/qwq").is_symlink()
+
+
+def test_on_windows_the_command_that_removes_it_is_one_for_its_shell(tmp_path: Path) -> None:
+    told = command.removal(Place(tmp_path / "my tools"), tmp_path / "my tools/qwq.cmd", "win32")
+    assert told == f'rd /s /q "{tmp_path}/my tools/app" & del /q "{tmp_path}/my tools/.lock" "{tmp_path}/my tools/qwq.cmd"'
+
+
 def test_the_same_kit_is_not_unpacked_twice_but_what_is_gone_comes_back(kit: Path, home: Path, app: Path, install: Install) -> None:
     install(kit)
     marked = (app / MARK).stat().st_ino
@@ -156,6 +178,22 @@ def test_an_installation_that_does_not_answer_any_more_is_made_anew(kit: Path, h
     (app / "bin/broken").write_text("ImportError")
     assert install(kit).code == 0
     assert not (app / "bin/broken").exists()
+    assert version_of(home) == "0.1.0"
+
+
+@pytest.mark.parametrize("name", ["python", "qwq"])
+def test_an_installation_whose_python_is_gone_or_whose_folder_was_moved_is_made_anew(
+    kit: Path, home: Path, app: Path, install: Install, name: str
+) -> None:
+    install(kit)
+    (app / "bin" / name).unlink()
+    if name == "python":
+        (app / "bin/python").symlink_to("/nowhere/python3")
+    else:
+        (app / "bin/qwq").write_text("#!/nowhere/app/bin/python\n")
+        (app / "bin/qwq").chmod(0o755)
+    ended = install(kit)
+    assert (ended.code, ended.err, "is installed already" in ended.out) == (0, "", False)
     assert version_of(home) == "0.1.0"
 
 
@@ -193,6 +231,12 @@ def test_a_first_installation_that_does_not_answer_leaves_no_command(
     assert not (home / ".local/bin/qwq").is_symlink()
 
 
+def test_libraries_that_a_disk_forbids_to_run_lead_to_another_folder(kit: Path, install: Install, unpacking: Callable[..., None]) -> None:
+    unpacking(broken="ImportError: libllama.so: failed to map segment from shared object")
+    ended = install(kit)
+    assert (ended.code, "hint: Is its disk mounted with noexec?" in ended.err) == (1, True)
+
+
 @pytest.mark.parametrize("name", ["wheels/a-1-py3-none-any.whl", "models/QwQ-32B-Q8_0.gguf", "models/QwQ-32B-Q8_0.gguf.json"])
 def test_a_damaged_file_is_named_and_nothing_is_installed(kit: Path, home: Path, install: Install, name: str) -> None:
     flip(kit / name)
@@ -220,6 +264,51 @@ def test_a_folder_that_cannot_be_written_is_named(kit: Path, home: Path, install
     assert f"error: {home / 'file/inside'} cannot be written: Not a directory.\nhint: Make it writable, or name another folder" in ended.err
 
 
+@pytest.mark.parametrize("to", ["a:b", "lat\udce9", "~nobody-has-this-name/x"])
+def test_a_folder_that_no_program_can_be_in_is_named(kit: Path, home: Path, install: Install, to: str) -> None:
+    ended = install(kit, "--to", to if to.startswith("~") else f"{home}/{to}")
+    assert (ended.code, ended.err.startswith("error: ")) == (1, True)
+    assert to.replace("\udce9", "\\udce9") in ended.err
+    assert "hint: Name " in ended.err
+    assert not home.exists()
+
+
+def test_a_user_without_a_home_folder_names_one_for_the_program(
+    kit: Path, home: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", none)
+    ended = install(kit)
+    assert (ended.code, ended.err) == (1, "error: This user has no home folder, and HOME is not set.\n" + f"hint: {place.OTHER_FOLDER}\n")
+    ended = install(kit, "--to", str(home / "x"))
+    assert (ended.code, f"start it as {home}/x/app/bin/qwq\n" in ended.out) == (0, True)
+
+
+def test_a_command_that_cannot_be_made_does_not_undo_what_is_installed(kit: Path, home: Path, app: Path, install: Install) -> None:
+    (home / ".local").mkdir(parents=True)
+    (home / ".local/bin").write_text("a file")
+    ended = install(kit)
+    assert (ended.code, ended.err) == (0, "")
+    assert f"note: {home}/.local/bin/qwq cannot be made (File exists): start it as {app}/bin/qwq\n" in ended.out
+    assert f"  program   {app}/bin/qwq, in {app}\n" in ended.out
+
+
+def test_a_python_that_is_not_named_first_is_refused(kit: Path, home: Path, install: Install) -> None:
+    ended = install(kit, "--no-model", "--python", "/opt/python3.12")
+    assert (ended.code, "--python /opt/python3.12 has no effect here: it must be the first option" in ended.err) == (1, True)
+    assert not home.exists()
+
+
+def test_a_folder_is_told_also_where_the_terminal_cannot_show_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "latin-1"))
+    run._say("lat\udce9 …")
+    assert shown.getvalue() == b"lat\\udce9 \\u2026\n"
+
+
 def test_what_no_kit_made_is_left_alone(kit: Path, app: Path, install: Install) -> None:
     app.mkdir(parents=True)
     (app / "letter.txt").write_text("mine")
@@ -234,7 +323,7 @@ def test_a_command_of_another_program_is_left_alone(kit: Path, home: Path, app: 
     other.write_text("#!/bin/sh\n")
     ended = install(kit)
     assert (ended.code, f"{other} is another program's, and was left alone." in ended.out) == (0, True)
-    assert f"rm -r {app.parent}\n" in ended.out
+    assert f"rm -r {app} {app.parent}/.lock\n" in ended.out
     assert other.read_text() == "#!/bin/sh\n"
 
 
@@ -279,12 +368,18 @@ def test_an_interrupt_is_told_and_the_next_run_goes_on(kit: Path, home: Path, in
         (["app.old", "app.new"], ["app from app.old"]),
         (["app.old"], ["app from app.old"]),
         (["app", "app.old"], ["app"]),
+        (["app unproven"], []),
+        (["app unproven", "app.old"], ["app from app.old"]),
+        (["app.new unproven", "app.old"], ["app from app.old"]),
+        (["app.new unproven", "app"], ["app"]),
     ],
 )
 def test_whatever_a_kill_left_one_whole_program_is_there(tmp_path: Path, before: list[str], after: list[str]) -> None:
-    for name in before:
+    for name, *unproven in map(str.split, before):
         (tmp_path / name).mkdir()
         (tmp_path / name / MARK).write_text(json.dumps({"from": name}))
+        if unproven:
+            (tmp_path / name / UNPROVEN).touch()
     Place(tmp_path).recover()
     left = [path.name for path in tmp_path.iterdir()]
     assert left == [name.split()[0] for name in after]
@@ -306,6 +401,38 @@ def test_a_disk_that_refuses_in_mid_exchange_gives_the_old_one_back(tmp_path: Pa
     assert Place(tmp_path).installed() == {"from": "app"}
 
 
+@pytest.mark.parametrize(("step", "number"), [("touch", 1), ("rename", 1), ("rename", 2), ("rename", 3), ("rename", 4), ("rmtree", 1)])
+def test_an_upgrade_that_fails_and_is_interrupted_again_at_any_step_loses_neither_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    for name in ("app", "app.new"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        for file in (MARK, "pyvenv.cfg", "bin/qwq"):
+            (tmp_path / name / file).write_text(json.dumps({"from": name}))
+    where = shutil if step == "rmtree" else Path
+    whole = getattr(where, step)
+    calls: list[Path] = []
+
+    def interrupt(path: Path, *arguments: object, **options: object) -> object:
+        calls.append(path)
+        if len(calls) < number:
+            return whole(path, *arguments, **options)
+        if step == "rmtree":
+            (path / MARK).unlink()  # as far as it came
+        raise KeyboardInterrupt
+
+    def fail() -> None:
+        raise InstallError("It does not run.", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Place(tmp_path).take({}, fail)
+    Place(tmp_path).recover()
+    assert [path.name for path in tmp_path.iterdir()] == ["app"]
+    assert [(tmp_path / "app" / file).read_text() for file in (MARK, "pyvenv.cfg", "bin/qwq")] == [json.dumps({"from": "app"})] * 3
+
+
 # Models
 
 
@@ -318,14 +445,106 @@ def test_a_model_that_was_half_copied_is_gone_on_with(kit: Path, home: Path, ins
     shutil.copy(kit / "models/QwQ-32B-Q8_0.gguf.json", part.with_name(part.name + ".json"))
     assert [pull.done_bytes for pull in unfinished_pulls()] == [200]
     told: list[int] = []
-    [file] = [
-        KitFile(each.path, each.size_bytes, each.sha256) for each in read_manifest(kit).under("models") if each.path.endswith(".gguf")
-    ]
-    models.put_model(kit, file, home / "models", told.append)
+    models.put_model(kit, gguf_of(kit), home / "models", told.append)
     assert told == [len(content)]
     assert (home / "models/QwQ-32B-Q8_0.gguf").read_bytes() == content
     assert unfinished_pulls() == []
     assert install(kit).code == 0
+
+
+def gguf_of(kit: Path) -> KitFile:
+    [file] = [each for each in read_manifest(kit).under("models") if each.path.endswith(".gguf")]
+    return file
+
+
+def test_a_model_that_a_pull_is_writing_is_left_to_it(kit: Path, home: Path, install: Install) -> None:
+    file = gguf_of(kit)
+    pulled = part_path(home / "models/QwQ-32B-Q8_0.gguf", Record("", "", "", file.size_bytes, file.sha256))
+    pulled.parent.mkdir(parents=True)
+    pulled.write_bytes(b"GGUF")
+    with WeakFileLock(pulled.with_suffix(".lock")):
+        ended = install(kit)
+    assert (ended.code, ended.out.count("Done")) == (1, 0)
+    assert f"error: Another installation, or qwq pull, is writing {home}/models/QwQ-32B-Q8_0.gguf.\nhint: Wait" in ended.err
+    assert pulled.read_bytes() == b"GGUF"
+
+
+def test_no_pull_begins_on_a_model_that_an_installation_writes(kit: Path, home: Path) -> None:
+    refused: list[bool] = []
+
+    def pull_too(_: int) -> None:
+        [lock] = (home / "models/.partial").glob("*.lock")
+        with pytest.raises(TimeoutError), WeakFileLock(lock, timeout=0.01):
+            pytest.fail("two write one file")
+        refused.append(True)
+
+    models.put_model(kit, gguf_of(kit), home / "models", pull_too)
+    assert refused == [True]
+
+
+def test_a_model_of_another_length_than_the_kits_does_not_get_its_name(kit: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = gguf_of(kit)
+
+    def copy(source: Path, target: Path, _: object) -> str:
+        target.write_bytes(source.read_bytes() + b"written by somebody else too")
+        return file.sha256
+
+    monkeypatch.setattr(models, "copy", copy)
+    monkeypatch.setattr(models, "_link", lambda *_: False)
+    with pytest.raises(InstallError, match="did not arrive whole"):
+        models.put_model(kit, file, home / "models", lambda _: None)
+    assert local_models() == []
+
+
+@pytest.mark.parametrize(("free", "code"), [(0.5, 0), (0.2, 1)])
+def test_room_is_asked_for_what_is_not_copied_yet(
+    kit: Path, home: Path, install: Install, monkeypatch: pytest.MonkeyPatch, free: float, code: int
+) -> None:
+    class Usage(NamedTuple):
+        free: int
+
+    file, whole = gguf_of(kit), (kit / "models/QwQ-32B-Q8_0.gguf").read_bytes()
+    part = models.part_path(file, home / "models")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(whole[: len(whole) * 3 // 4])
+    monkeypatch.setattr(run, "SPARE_BYTES", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(int(len(whole) * free) if home / "models" == folder else 10**9))
+    ended = install(kit)
+    assert (ended.code, "the model needs" in ended.err) == (code, code == 1)
+
+
+@pytest.mark.parametrize("name", ["_read", "copy"])
+def test_a_stick_that_cannot_be_read_is_told_from_a_disk_that_cannot_be_written(
+    kit: Path, home: Path, install: Install, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(models, "_link", lambda *_: False)
+    if name == "_read":
+        real = Path.open
+
+        def opened(path: Path, *arguments: object, **options: object) -> object:
+            is_of_the_stick = kit in path.parents and path.suffix == ".gguf"
+            return Unreadable(refuse) if is_of_the_stick else real(path, *arguments, **options)  # type: ignore[call-overload] # passed on
+
+        monkeypatch.setattr(Path, "open", opened)
+    else:
+        monkeypatch.setattr(models, name, refuse)
+    ended = install(kit)
+    told = f"{kit}/models/QwQ-32B-Q8_0.gguf cannot be read" if name == "_read" else f"{home}/.local/share/qwq-local cannot be written"
+    hint = "Check the stick, or copy the kit again." if name == "_read" else "Make it writable"
+    assert (ended.code, ended.err.startswith(f"error: {told}: Input/output error.\nhint: {hint}")) == (1, True), ended.err
+
+
+class Unreadable(io.RawIOBase):
+    """A file of a stick that was pulled out."""
+
+    def __init__(self, read: Callable[..., bytes]) -> None:
+        self.read = read  # type: ignore[method-assign] # what fails
+
+    def seek(self, offset: int, _whence: int = 0) -> int:
+        return offset
 
 
 def test_another_file_of_the_models_name_is_not_overwritten(kit: Path, home: Path, install: Install) -> None:
@@ -449,3 +668,24 @@ def test_a_real_kit_survives_a_kill_and_installs_without_pip_in_a_folder_with_a_
     assert not list(real_kit.rglob("__pycache__"))
     packages = {path.name.split("-")[0] for path in (place / "app").glob("lib/python*/site-packages/*.dist-info")}
     assert packages == {"needed", "pip", "qwq_local"}
+
+
+@pytest.mark.slow
+def test_pip_builds_nothing_that_lies_among_the_wheels_and_needs_no_home_folder(
+    real_kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(real_kit / "wheels/needed-9.9.tar.gz", "w:gz") as archive:
+        (tmp_path / "setup.py").write_text("raise SystemExit('was built')")
+        archive.add(tmp_path / "setup.py", "needed-9.9/setup.py")
+    homes: list[str] = []
+    whole = subprocess.run
+
+    def run_seen(command: list[str], env: dict[str, str], **options: object) -> object:
+        homes.append(env.get("HOME", "none"))
+        return whole(command, env=env, **options)  # type: ignore[call-overload] # passed on
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(subprocess, "run", run_seen)
+    environment.make_environment(tmp_path / "made", real_kit, read_manifest(real_kit))
+    assert list((tmp_path / "made").glob("lib/python*/site-packages/needed-2.1.dist-info"))
+    assert set(homes) == {str(tmp_path / "made")}

@@ -14,7 +14,9 @@ from .trouble import InstallError
 QUESTION = "What is 47 + 85?"
 WAIT_SECONDS = 600
 TOLD_LINES = 6
+NOEXEC = "Is its disk mounted with noexec? Name a folder on another: ./install --to FOLDER"
 CAUSES = (
+    (("failed to map segment",), NOEXEC),
     (("SIGILL", "0xc000001d", "llegal instruction"), "llama.cpp was compiled for another processor: make the kit without --native."),
     (
         ("cannot open shared object file",),
@@ -52,14 +54,7 @@ def ask_demo(environment: Path) -> Answered:
 def models_folder(environment: Path) -> Path:
     """Where the program keeps models: what QWQ_MODELS or the user's settings say, or its default. Raises InstallError."""
     code = "from qwq_local.configuration import find_folders; print(find_folders().models)"
-    done = subprocess.run(  # noqa: S603 - our own program
-        [program_of(environment)[0], "-I", "-c", code],
-        capture_output=True,
-        text=True,
-        env=clean_variables(),
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
+    done = _ended([program_of(environment)[0], "-I", "-c", code], {})
     if done.returncode:
         raise InstallError(
             f"The folder of models cannot be told: {_end(done.stderr)}", "Mend the settings file, or use ./install --no-model"
@@ -76,31 +71,30 @@ def require_program(environment: Path) -> None:
     """Have the program say its version, started as the user will start it. Raises InstallError where it cannot."""
     script = environment / SCRIPTS / "qwq"
     command = [*([str(script)] if script.exists() else program_of(environment)), "--version"]
-    try:
-        done = subprocess.run(  # noqa: S603 - likewise
-            command, capture_output=True, text=True, env=clean_variables(), timeout=WAIT_SECONDS, check=False
-        )
-    except OSError as error:
-        raise InstallError(
-            f"{script} cannot be run: {error.strerror}.", "Is its disk mounted with noexec? ./install --to FOLDER"
-        ) from error
+    done = _ended(command, {})
     if done.returncode:
         raise InstallError(f"{script} does not run: {_end(done.stderr)}", "Run ./install again; should it stay so, please report this.")
 
 
 def _run(environment: Path, variables: dict[str, str], *arguments: str) -> str:
-    command = [*program_of(environment), *arguments]
-    try:
-        done = subprocess.run(  # noqa: S603 - likewise
-            command, capture_output=True, text=True, errors="replace", env=clean_variables() | variables, timeout=WAIT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InstallError(f"The program did not answer in {WAIT_SECONDS} seconds.", "Run ./install again while less else runs.") from error
+    done = _ended([*program_of(environment), *arguments], variables)
     if done.returncode == 0:
         return done.stdout
     code = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode:#x}"
     said = f"{done.stderr}\n({'SIGILL, ' if done.returncode == -4 else ''}{code})"
     raise InstallError(f"The program was put in place and does not work: {_end(said)}", _hint(said))
+
+
+def _ended(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A command that came to its end, however. Raises InstallError where it cannot be started, or does not end."""
+    try:
+        return subprocess.run(  # noqa: S603 - our own program
+            command, capture_output=True, text=True, errors="replace", env=clean_variables() | variables, timeout=WAIT_SECONDS, check=False
+        )
+    except OSError as error:
+        raise InstallError(f"{command[0]} cannot be run: {error.strerror}.", NOEXEC) from error
+    except subprocess.TimeoutExpired as error:
+        raise InstallError(f"The program did not answer in {WAIT_SECONDS} seconds.", "Run ./install again while less else runs.") from error
 
 
 def _hint(said: str) -> str:

@@ -31,10 +31,11 @@ def make_environment(environment: Path, kit: Path, manifest: Manifest) -> None:
     venv.EnvBuilder(with_pip=False, symlinks=not IS_WINDOWS, prompt="qwq").create(environment)
     [pip] = (kit / WHEELS).glob("pip-*.whl")
     options = ["--isolated", "--disable-pip-version-check", "--no-input", "--quiet"]
-    sources = ["--no-index", "--no-cache-dir", "--find-links", str(kit / WHEELS)]
+    sources = ["--no-index", "--no-cache-dir", "--only-binary=:all:", "--find-links", str(kit / WHEELS)]
     runner = [str(python_of(environment)), "-I", str(pip / "pip")]
-    _run([*runner, "install", *options, *sources, manifest.requirement, "pip"], "pip could not install the kit's wheels")
-    _run([*runner, "check", *options], "The kit's wheels do not go together")
+    install = [*runner, "install", *options, *sources, manifest.requirement, "pip"]
+    _run(install, environment, "pip could not install the kit's wheels")
+    _run([*runner, "check", *options], environment, "The kit's wheels do not go together")
 
 
 def move_environment(environment: Path, place: Path) -> None:
@@ -58,9 +59,10 @@ def clean_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "VIRTUAL_ENV"))}
 
 
-def _run(command: list[str], complaint: str) -> None:
+def _run(command: list[str], home: Path, complaint: str) -> None:
+    """Run pip, which does not start without a home folder, and needs nothing of the user's."""
     done = subprocess.run(  # noqa: S603 - the kit's own pip
-        command, capture_output=True, text=True, errors="replace", env=clean_variables(), check=False
+        command, capture_output=True, text=True, errors="replace", env=clean_variables() | {"HOME": str(home)}, check=False
     )
     if done.returncode == 0:
         return

@@ -10,6 +10,9 @@ from pathlib import Path
 from .manifest import MANIFEST, MODELS, SUMS, WHEELS, KitFile, Manifest, sums_text
 
 READ_BYTES = 2**22
+LOOKED_AT: dict[str, set[str]] = {WHEELS: set(), MODELS: {".gguf"}, "installer": {".py"}}
+"""Where strange files are looked for, by their suffixes; pip takes files of many."""
+LEFT_BY_WINDOWS = {"thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,13 @@ def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> s
 
 
 def _strangers(kit: Path, manifest: Manifest) -> Iterator[Flaw]:
-    """Files that would be installed though no hash is known of them. What file managers leave on sticks is none of these."""
+    """Files that could be installed though no hash is known of them. What file managers leave on sticks is none of these."""
     known = {file.path for file in manifest.files}
-    for folder in (WHEELS, MODELS, "installer"):
+    for folder, suffixes in LOOKED_AT.items():
         for path in sorted((kit / folder).glob("*")):
             name = f"{folder}/{path.name}"
-            if name not in known and path.suffix in {".whl", ".gguf", ".py"} and not path.name.startswith("."):
+            is_ours = name in known or path.name.startswith(".") or path.name.lower() in LEFT_BY_WINDOWS
+            if not is_ours and (not suffixes or path.suffix in suffixes):
                 yield Flaw(name, "strange", "does not belong to this kit")
 
 

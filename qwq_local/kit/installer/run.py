@@ -6,7 +6,6 @@ This file and those beside it use nothing but the standard library.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -15,13 +14,13 @@ from pathlib import Path
 
 from . import models
 from .answer import ask_demo, models_folder, require_model, require_program
-from .command import link_program
+from .command import link_program, removal
 from .environment import make_environment
 from .files import flaws, sha256_of
 from .machine import require_machine
 from .manifest import AGAIN, MANIFEST, MODELS, Manifest, read_manifest
-from .place import Place, default_root
-from .trouble import InstallError, from_os
+from .place import Place, chosen_root, default_root
+from .trouble import InstallError, from_os, reading
 
 SPARE_BYTES = 64 * 2**20
 TOLD_FLAWS = 10
@@ -29,9 +28,10 @@ TOLD_FLAWS = 10
 
 def main(kit: str, arguments: Sequence[str]) -> int:
     """Install; the exit code. What is done is told on standard output, errors on standard error."""
-    options = _options(arguments)
-    root = Path(os.path.abspath(os.path.expanduser(options.to))) if options.to else default_root()  # noqa: PTH100, PTH111 - `..` and links stay
+    root: object = kit
     try:
+        options = _options(arguments)
+        root = chosen_root(options.to) if options.to else default_root()
         _install(Path(kit), root, with_model=not options.no_model)
     except InstallError as error:
         return _tell_error(str(error), error.hint)
@@ -47,10 +47,23 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "./install", description="Install QwQ from this kit, for this user, without network.", allow_abbrev=False
     )
-    parser.add_argument("--to", metavar="FOLDER", help=f"where the program goes [default: {default_root()}]")
+    parser.add_argument("--to", metavar="FOLDER", help=f"where the program goes [default: {_told_default()}]")
     parser.add_argument("--no-model", action="store_true", help="install the program alone; the demo model is in it")
     parser.add_argument("--python", metavar="FILE", help="the Python to use; it must be the first option")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.python is not None:
+        raise InstallError(
+            f"--python {options.python} has no effect here: it must be the first option, and Windows has none.",
+            f"./install --python FILE …, or start it yourself: {options.python or 'FILE'} -I install.py …",
+        )
+    return options
+
+
+def _told_default() -> str:
+    try:
+        return str(default_root()).replace("%", "%%")
+    except InstallError:
+        return "none, without a home folder"
 
 
 def _install(kit: Path, root: Path, *, with_model: bool) -> None:
@@ -63,7 +76,8 @@ def _install(kit: Path, root: Path, *, with_model: bool) -> None:
     with place.alone():
         if told := place.recover():
             _say(told)
-        kit_id = sha256_of(kit / MANIFEST)
+        with reading(kit / MANIFEST):
+            kit_id = sha256_of(kit / MANIFEST)
         if place.installed().get("kit_id") == kit_id and _still_answers(place):
             _say(f"This kit's program is installed already, and answers: {place.app}")
             if with_model:
@@ -73,7 +87,7 @@ def _install(kit: Path, root: Path, *, with_model: bool) -> None:
         program, told = link_program(place)
     _say(f'\nDone in {time.monotonic() - began:.0f} s. Start it: {program.name} ask -m demo "What is 47 + 85?"')
     _say(f"  program   {program}, in {place.app}")
-    _say(f"  to remove it: {'rd /s /q' if os.name == 'nt' else 'rm -r'} {root}{'' if root in program.parents else f' {program}'}")
+    _say(f"  to remove it: {removal(place, program)}")
     if told:
         _say(f"  note: {told}")
 
@@ -95,15 +109,19 @@ def _lengths(kit: Path, manifest: Manifest) -> list[str]:
         if file.path.endswith(models.RECORD):
             continue
         path = kit / file.path
-        if not path.is_file():
+        with reading(path):
+            size_bytes = path.stat().st_size if path.is_file() else None
+        if size_bytes is None:
             told.append(f"{file.path} is missing")
-        elif path.stat().st_size != file.size_bytes:
-            told.append(f"{file.path} has {path.stat().st_size:,} bytes instead of {file.size_bytes:,}")
+        elif size_bytes != file.size_bytes:
+            told.append(f"{file.path} has {size_bytes:,} bytes instead of {file.size_bytes:,}")
     return told
 
 
 def _still_answers(place: Place) -> bool:
+    """Whether the program does, asked as the user starts it: in a folder that was moved, or without its Python, it does not."""
     try:
+        require_program(place.app)
         ask_demo(place.app)
     except InstallError:
         return False
@@ -128,17 +146,13 @@ def _put_models(kit: Path, manifest: Manifest, environment: Path) -> None:
         return
     folder = models_folder(environment)
     lacking = models.wanted(manifest, folder)
-    _require_room(folder, sum(file.size_bytes for file in lacking if not _is_same_disk(kit, folder)), "the model")
+    _require_room(folder, models.needed_bytes(kit, lacking, folder, _existing(folder)), "the model")
     for file in lacking:
         how = "linked" if models.put_model(kit, file, folder, _progress(file.path, file.size_bytes)) else "copied"
         _say(f"  {how} {Path(file.path).name}, {_size(file.size_bytes)}, to {folder}")
     for model in manifest.models:
         require_model(environment, folder / Path(model.files[0]).name)
         _say(f"  model {model.name} is in {folder}")
-
-
-def _is_same_disk(kit: Path, folder: Path) -> bool:
-    return _existing(folder).stat().st_dev == kit.stat().st_dev
 
 
 def _require_room(folder: Path, needed_bytes: int, what: str) -> None:
@@ -177,7 +191,8 @@ def _size(n_bytes: int) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")  # names of folders may be any bytes
     sys.stdout.flush()
 
 
