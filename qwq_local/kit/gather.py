@@ -12,7 +12,7 @@ from qwq_local.errors import InstallationError
 from qwq_local.kit import model_files, starters_text
 from qwq_local.kit.installer.files import flaws, sha256_of
 from qwq_local.kit.installer.manifest import MANIFEST, MODELS, SUMS, WHEELS, KitFile, Manifest, read_manifest, sums_text, to_json
-from qwq_local.kit.installer.trouble import InstallError
+from qwq_local.kit.installer.trouble import InstallError, ReadingError
 from qwq_local.kit.wheelhouse import LLAMA, Wheelhouse
 from qwq_local.kit.wheels import glibc_of, macos_of, read_wheels
 from qwq_local.kit.wish import KitListener, KitWish
@@ -111,7 +111,7 @@ def _forget_damaged(folder: Path, listener: KitListener) -> str:
     for flaw in flaws(
         folder, manifest, manifest.files, lambda n_bytes: listener.on_bytes("checking what is there", n_bytes, manifest.total_bytes)
     ):
-        listener.notice(f"{flaw}: brought anew")
+        listener.notice(f"{flaw}: {'remove it' if flaw.what == 'strange' else 'brought anew'}")
         if flaw.what == "damaged":
             (folder / flaw.path).unlink()
     return "\n".join([manifest.version, *manifest.made_with])
@@ -156,5 +156,9 @@ def _told(error: OSError, folder: Path) -> InstallationError:
         27: "Its file system takes no file of 4 GiB or more (FAT32): format it as exFAT, or use another disk.",
         28: "Free some space; the same command goes on from here.",
     }
+    if isinstance(error, ReadingError):
+        return InstallationError(
+            f"{error.filename} cannot be read: {error.strerror}.", hint="Check the disk that it is on, or pull it again."
+        )
     what = f"{error.filename or folder} cannot be written: {error.strerror or error}."
     return InstallationError(what, hint=hints.get(error.errno or 0, "Make it writable, or name another folder."))

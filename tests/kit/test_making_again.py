@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +13,11 @@ import pytest
 import qwq_local
 from qwq_local import installation
 from qwq_local.errors import InstallationError, SettingsError
-from qwq_local.kit import llama_wheel, own_wheel, pip_runs, wheelhouse
+from qwq_local.kit import llama_wheel, model_files, own_wheel, pip_runs, wheelhouse
 from qwq_local.kit.check import check_kit
 from qwq_local.kit.gather import UNFINISHED, make_kit
 from qwq_local.kit.installer.manifest import Manifest
+from qwq_local.kit.installer.trouble import ReadingError
 from qwq_local.kit.wish import KitListener, KitWish
 from qwq_local.models.hub import Hub
 from tests.kit.shelf import REQUIRES, VERSIONS, Index, wish, write_wheel
@@ -130,3 +133,28 @@ def test_another_projects_source_is_not_taken_for_this_programs(tmp_path: Path, 
     monkeypatch.setattr(pip_runs, "build", lambda *_, **__: pytest.fail("another project is built"))
     with pytest.raises(InstallationError, match="not an installed package"):
         own_wheel.make_own_wheel(tmp_path)
+
+
+@pytest.mark.usefixtures("index")
+def test_what_does_not_belong_to_a_kit_is_named_and_stays(tmp_path: Path) -> None:
+    make(tmp_path / "kit")
+    stranger = tmp_path / "kit/wheels/click-9.0.tar.gz"
+    stranger.write_bytes(b"somebody's")
+    told: list[str] = []
+
+    make_kit(wish(), tmp_path / "kit", tmp_path / "kept", KitListener(notice=told.append), Hub(is_offline=True))
+    assert told == ["wheels/click-9.0.tar.gz does not belong to this kit: remove it"]
+    assert stranger.read_bytes() == b"somebody's"
+
+
+@pytest.mark.usefixtures("index")
+def test_a_model_that_cannot_be_read_is_not_called_one_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_model(tmp_path / "models/QwQ-32B-Q8_0.gguf")
+
+    def fail(path: Path, *_: object) -> str:
+        raise ReadingError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(model_files, "_link", lambda *_: "")
+    monkeypatch.setattr(model_files, "copy", fail)
+    with pytest.raises(InstallationError, match=rf"{model.name} cannot be read: Input/output error"):
+        make(tmp_path / "kit", wish(quants=("Q8_0",)))
