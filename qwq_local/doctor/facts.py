@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from qwq_local.configuration import find_folders
 from qwq_local.doctor.condition import BadFile, Build, Facts, Gpu, Store, System, Unfinished
 from qwq_local.doctor.mending import mending
 from qwq_local.doctor.packager import find_packager, missing_tools, rocm_version, system_packager
+from qwq_local.doctor.running import Ended
 from qwq_local.doctor.site import find_site
 from qwq_local.doctor.swap_record import SwapRecord
 from qwq_local.errors import ModelFileError
@@ -72,7 +72,9 @@ def build_facts() -> Build:
 
         return read_build(0, json.dumps(describe_build()), "")
     try:
-        asked = subprocess.run([sys.executable, "-m", BUILD_PROGRAM], capture_output=True, text=True, check=False, timeout=BUILD_SECONDS)  # noqa: S603 - ourselves
+        asked = subprocess.run(  # noqa: S603 - ourselves
+            [sys.executable, "-P", "-m", BUILD_PROGRAM], capture_output=True, text=True, check=False, timeout=BUILD_SECONDS
+        )
     except subprocess.TimeoutExpired:
         return Build(failure=f"it did not answer within {BUILD_SECONDS} s")
     return read_build(asked.returncode, asked.stdout, asked.stderr)
@@ -80,10 +82,8 @@ def build_facts() -> Build:
 
 def read_build(status: int, printed: str, told: str) -> Build:
     """What that process's end says of the build."""
-    if status < 0:
-        return Build(failure=signal.strsignal(-status) or f"signal {-status}")
     if status:
-        return Build(failure=(told.strip().splitlines() or [f"exit status {status:#x}"])[-1])
+        return Build(failure=Ended(status, printed, told).reason)
     found = json.loads(printed)
     return Build(found["offloads"], frozenset(found["features"]), found["cuda"])
 

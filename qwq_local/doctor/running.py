@@ -8,7 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+WINDOWS_ILLEGAL_INSTRUCTION: Final = 0xC000001D
+"""How a process ends there that met one (learn.microsoft.com, NTSTATUS values)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Ended:
             return "it did not end in time"
         if self.status < 0:
             return signal.strsignal(-self.status) or f"signal {-self.status}"
+        if self.status == WINDOWS_ILLEGAL_INSTRUCTION:
+            return "Illegal instruction"
         lines = [line for line in self.told.strip().splitlines() if line.strip()]
         return lines[-1].strip() if lines else f"exit status {self.status:#x}"
 

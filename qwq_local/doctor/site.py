@@ -28,6 +28,7 @@ _INFO: Final = "llama_cpp_python-*.dist-info"
 STAGE: Final = "~qwq-new"
 """Where a build waits, beside the one that it is to replace: a name that no package can have."""
 ASIDE: Final = "~qwq-old"
+_PACKAGES: Final = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ def find_site() -> Path:
     except PackageNotFoundError:
         spec = find_spec(PACKAGE)
     if spec and spec.submodule_search_locations:
-        return Path(next(iter(spec.submodule_search_locations))).parent
+        found = Path(next(iter(spec.submodule_search_locations))).parent
+        if found.name in _PACKAGES:  # elsewhere it is somebody's source, whose files are not to be exchanged
+            return found
     beside = Path(qwq_local.__file__).parent.parent
-    return beside if beside.name in {"site-packages", "dist-packages"} else Path(sysconfig.get_path("platlib"))
+    return beside if beside.name in _PACKAGES else Path(sysconfig.get_path("platlib"))
 
 
 def find_installed(site: Path) -> Installed | None:
@@ -121,6 +124,11 @@ def exchanged(site: Path, stage: Path) -> Iterator[None]:
         yield
         undo.pop_all()
     clear(site)
+
+
+def left_aside(site: Path) -> bool:
+    """Whether files of the old build still lie aside, as after a rollback that was itself broken off."""
+    return any(not path.is_dir() for path in (site / ASIDE).rglob("*"))
 
 
 def clear(site: Path) -> None:

@@ -20,7 +20,7 @@ from qwq_local.doctor.condition import System
 from qwq_local.doctor.fetch import Source, fetching, refused
 from qwq_local.doctor.remedy import Choice, hindrance
 from qwq_local.doctor.running import Order, Runner, run
-from qwq_local.doctor.site import STAGE, Installed, clear, exchanged, files_in, find_installed, find_site, in_the_way
+from qwq_local.doctor.site import STAGE, Installed, clear, exchanged, files_in, find_installed, find_site, in_the_way, left_aside
 from qwq_local.doctor.swap_record import Swap, SwapRecord
 from qwq_local.doctor.trial import Expected, Tried, trial
 from qwq_local.doctor.wheel import keep, unpack
@@ -182,7 +182,7 @@ class Swapper:
         try:
             yield installed
         except BaseException:
-            if set(installed.files if installed else ()) <= set(files_in(self._site)):
+            if not left_aside(self._site) and set(installed.files if installed else ()) <= set(files_in(self._site)):
                 clear(self._site)
                 self._record.drop()
             raise

@@ -43,7 +43,7 @@ class SwapRecord:
 
     def __init__(self, data: Path, site: Path) -> None:
         self.site = site
-        self.folder = data / FOLDER / hashlib.sha256(os.fsencode(site)).hexdigest()[:12]
+        self.folder = data / FOLDER / hashlib.sha256(os.fsencode(site.resolve())).hexdigest()[:12]
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -20,7 +20,8 @@ SECONDS: Final = 300.0
 GPU_KINDS: Final = frozenset({"gpu", "igpu"})
 VENDORS: Final[dict[Vendor, str]] = {"NVIDIA": r"nvidia|geforce|quadro|rtx|tesla", "AMD": r"amd|radeon|gfx\d", "Apple": r"apple"}
 """How drivers call a vendor's GPUs."""
-CUDA_LIBRARY: Final = re.compile(r"libcu(dart|blas)|cu(dart|blas)64")
+CUDA_LIBRARY: Final = re.compile(r"libcu(dart|blas)|cu(dart|blas)64|or one of its dependencies")
+"""As the loader calls it; on Windows, Python does not say which library it is that a build lacks."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def trial(run: Runner, expected: Expected, folder: Path, *, is_aside: bool = Fal
 
     Raises TrialError where it is not as expected.
     """
-    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
     if is_aside:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     ended = run(Order((sys.executable, "-m", PROGRAM), environment, seconds=SECONDS))

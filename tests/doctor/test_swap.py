@@ -6,17 +6,19 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from qwq_local.doctor import facts
+from qwq_local.doctor import facts, site
 from qwq_local.doctor.condition import Packager, Unfinished
 from qwq_local.doctor.fetch import Source
 from qwq_local.doctor.remedy import Choice
 from qwq_local.doctor.running import Ended
-from qwq_local.doctor.site import find_installed
+from qwq_local.doctor.site import find_installed, find_site
 from qwq_local.doctor.swap import Swapper, Wish
 from qwq_local.doctor.trial import Expected
 from qwq_local.errors import InstallationError, TrialError
@@ -282,3 +284,45 @@ def test_a_record_that_cannot_be_read_is_named(place: Place) -> None:
     record.write_text("{")
     with pytest.raises(InstallationError, match=r"done\.json cannot be read"):
         place.swapper().undo()
+
+
+def test_a_rollback_that_is_itself_refused_keeps_what_the_old_build_is_put_back_from(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(place.site)
+    place.run.tried = [None, Ended(-11)]
+    move = site._move
+
+    def refuse(source: Path, target: Path) -> None:  # as a scanner that holds the new library
+        if source.name == "libllama.so" and site.STAGE in target.parts:
+            raise PermissionError(13, "Permission denied", str(source))
+        move(source, target)
+
+    monkeypatch.setattr(site, "_move", refuse)
+    with pytest.raises((InstallationError, TrialError)):
+        place.swapper().exchange([CPU])
+    assert contents(place.site) != before
+    monkeypatch.setattr(site, "_move", move)
+    assert place.swapper().mend() is not None
+    assert contents(place.site) == before
+
+
+def test_a_source_folder_on_the_search_path_is_not_taken_for_the_installed_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    source = tmp_path / "checkout/llama_cpp"
+    source.mkdir(parents=True)
+    (source / "__init__.py").touch()
+    spec = ModuleSpec("llama_cpp", None, is_package=True)
+    spec.submodule_search_locations = [str(source)]
+    monkeypatch.setattr(site, "distribution", lack)
+    monkeypatch.setattr(site, "find_spec", lambda _: spec)
+    assert find_site() != source.parent
+    assert find_site().name in {"site-packages", "dist-packages"}
+
+
+def test_an_environment_is_the_same_one_through_a_link(place: Place, tmp_path: Path) -> None:
+    place.swapper().exchange([CPU])
+    link = tmp_path / "link"
+    link.symlink_to(place.site, target_is_directory=True)
+    assert Swapper(SYSTEM, place.data, place.told.append, place.run, link).undo().before == NEW
+    assert place.version() == OLD

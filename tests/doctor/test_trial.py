@@ -8,7 +8,8 @@ from typing import Any
 import llama_cpp
 import pytest
 
-from qwq_local.doctor.running import run
+from qwq_local.doctor import facts
+from qwq_local.doctor.running import Ended, run
 from qwq_local.doctor.trial import Expected, judge, trial
 from qwq_local.errors import TrialError
 from qwq_local.llama._trial import describe_trial
@@ -71,3 +72,18 @@ def test_a_build_in_a_folder_of_its_own_is_the_one_that_is_tried(tmp_path: Path)
     assert caught.value.lacks_cuda
     with pytest.raises(TrialError, match="before the one in"):
         trial(run, Expected(), tmp_path)
+
+
+def test_what_lies_in_the_folder_that_one_stands_in_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "llama_cpp"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger ran')")
+    monkeypatch.chdir(tmp_path)
+    assert not facts.build_facts().failure
+    assert trial(run, Expected(), Path(llama_cpp.__file__).parents[1]).token
+
+
+def test_on_windows_any_library_that_lacks_is_taken_for_one_of_cuda(tmp_path: Path) -> None:
+    said = "FileNotFoundError: Could not find module 'C:\\\\x\\\\llama.dll' (or one of its dependencies)."
+    with pytest.raises(TrialError) as caught:
+        trial(lambda _: Ended(1, "", said), RTX, tmp_path)
+    assert caught.value.lacks_cuda
