@@ -11,7 +11,15 @@ _qwq() {
     done < <(_QWQ_COMPLETE=bash_complete _QWQ_LINE=${COMP_LINE:0:COMP_POINT} "${1/#\~/$HOME}" 2>/dev/null)
     COMPREPLY=()
     if [[ ${COMP_WORDS[COMP_CWORD]} == [\"\']* ]]; then
-        COMPREPLY=("${offered[@]}")
+        # Within the user's quotes a name must not end them, nor be run.
+        for value in "${offered[@]}"; do
+            if [[ ${COMP_WORDS[COMP_CWORD]} == \'* ]]; then
+                value=${value//\'/"'\''"}
+            else
+                value=${value//\\/\\\\} value=${value//\"/\\\"} value=${value//\$/\\\$} value=${value//\`/\\\`}
+            fi
+            COMPREPLY+=("$value")
+        done
         return
     fi
     # Bash takes some letters for the end of a word, so that only what is behind the last of them is to be offered.

@@ -82,7 +82,7 @@ def _words(option: click.Parameter, asked: dict[str, Any]) -> Iterator[str]:
 def _absolute(name: str) -> str:
     """A file's path as the service finds it, whose folder is another; a model's name stays."""
     path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() or os.sep in name else name
+    return str(path.absolute()) if path.is_file() or os.sep in name else name
 
 
 def _tell_installed(installed: Installed, manager: Manager) -> None:

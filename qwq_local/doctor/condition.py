@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from qwq_local.builds import Vendor, Version
 from qwq_local.machine.processes import Process
@@ -42,6 +43,11 @@ class Packager:
     command: tuple[str, ...] = ()
     problem: str = ""
     remedy: str = ""
+
+    @property
+    def is_uv(self) -> bool:
+        """Whether that is uv, which calls some options otherwise than pip does."""
+        return bool(self.command) and PurePath(self.command[0]).stem == "uv"
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,21 @@ def fetching(system: System, choice: Choice, source: Source, target: Path) -> Or
     if choice.name == builds.SOURCE:
         arguments = (*install, "--no-cache-dir", "--no-binary", "llama-cpp-python", builds.REQUIREMENT)
         return Order(arguments, {**_ENVIRONMENT, "CMAKE_ARGS": choice.cmake_args}, is_shown=True)
-    # Where the user's own settings name a second index, its source must not be compiled instead.
-    arguments = (*install, "--only-binary", "llama-cpp-python", "--index-url", source.of(choice), builds.REQUIREMENT)
-    return Order(arguments, _ENVIRONMENT, is_shown=True)
+    # Where the user's own settings name a second index, neither its builds nor its source must be taken instead.
+    url = source.of(choice)
+    index = ("--index", url, "--default-index", url) if system.packager.is_uv else ("--index-url", url)
+    arguments = (*install, "--only-binary", "llama-cpp-python", *index, builds.REQUIREMENT)
+    return Order(arguments, {**_ENVIRONMENT, "PIP_EXTRA_INDEX_URL": url, "UV_FIND_LINKS": ""}, is_shown=True)
 
 
-_ENVIRONMENT: Final[Mapping[str, str]] = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COMPILE": "1"}
-"""Whatever the user has set for other installs (pip.pypa.io/en/stable/topics/configuration)."""
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "PIP_USER": "0",
+    "PIP_NO_INPUT": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_NO_COMPILE": "0",  # pip reads it as the value of what it negates: nothing is compiled
+    "UV_LINK_MODE": "copy",
+}
+"""Whatever the user has set for other installs (pip.pypa.io/en/stable/topics/configuration, docs.astral.sh/uv/reference/environment)."""
 
 
 def refused(ended: Ended, choice: Choice, source: Source, system: System) -> InstallationError:

@@ -83,6 +83,14 @@ class Running:
     environment: Mapping[str, str]
 
 
+def family(pid: int) -> set[int]:
+    """A process and all that it has started."""
+    try:
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    except psutil.Error:  # it has ended meanwhile
+        return {pid}
+
+
 def running_programs(is_meant: Callable[[Sequence[str]], bool]) -> list[Running]:
     """The programs of this user whose command line is meant, but this one and whatever started it."""
     own = psutil.Process()

@@ -70,7 +70,7 @@ class Installer:
             return Installed(order, address, health, self.manager.state(), was_there=True)
         if before is not None and before != order and not replaces:
             raise _other(before, order)
-        if before is None or not is_running or address_of(before) != address:
+        if before is None or not is_running or address_of(before).port != address.port:
             self.require_free(address)
         if not is_running:
             self.check()

@@ -250,6 +250,8 @@ TYPED = [
     ("qwq show 'my o\t", "<show><my odd: model:Q6_K>"),
     ("qwq ask --kv-type=q8\t", "<ask><--kv-type=q8_0>"),
     ("qwq ask -f 'a no\t", "<ask><-f><a note.txt>"),
+    ('qwq show "ev\t', "<show><ev$(touch ran)`touch ran`'s:Q6_K>"),
+    ("qwq show 'ev\t", "<show><ev$(touch ran)`touch ran`'s:Q6_K>"),
     ("qwq show my\\ odd:\\ mo\t", "<show><my odd: model:Q6_K>"),
 ]
 
@@ -273,6 +275,7 @@ def test_a_shell_completes_on_tab(
     (home / "functions").mkdir()
     (home / "functions" / "_qwq").write_text(script("zsh"), "utf-8")
     (home / "a note.txt").touch()
+    shutil.copy(home / "qwq_models" / "my odd: model-Q6_K.gguf", home / "qwq_models" / "ev$(touch ran)`touch ran`'s-Q6_K.gguf")
     terminal = on_terminal(shell, *flags, PATH=shown_arguments)
     terminal.type(f"{load}; PS1='g''o> '\n")
     for typed, shown in TYPED:
@@ -282,6 +285,7 @@ def test_a_shell_completes_on_tab(
         terminal.await_text(shown)
     terminal.await_text("go> ")
     terminal.type("exit\n")
+    assert not (home / "ran").exists()
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def _build_and_open_windows(home: Path) -> None:
     for profile in (desktop / "browser", snap / "qwq-local"):
         (profile / "Default").mkdir(parents=True)
         (profile / "Default" / "Cookies").write_bytes(b"x" * 2000)
-    for name in ("running.json", "lock", "desktop.log"):
+    for name in ("running.json", "lock", "desktop.log", "desktop.log.old", "trouble.html"):
         (desktop / name).touch()
 
 
@@ -220,6 +220,15 @@ def test_of_a_folder_of_models_that_was_named_only_what_was_pulled_goes(qwq: Qwq
     assert qwq(*GOES, "--models").code == 0
     assert _files(home / "models") == {"other-Q8_0.gguf", "mine/own-Q8_0.gguf"}
     assert _files(home / DATA / "models") == {path.removeprefix(f"{DATA}/models/") for path in MODELS | PARTS}
+
+
+def test_of_a_linked_folder_of_models_only_what_was_pulled_goes(qwq: Qwq, home: Path) -> None:
+    theirs = home / "lmstudio"
+    (home / DATA / "models").rename(theirs)
+    (home / DATA / "models").symlink_to(theirs, target_is_directory=True)
+    assert qwq(*GOES, "--models").code == 0
+    assert (theirs / "mine" / "own-Q8_0.gguf").exists()
+    assert not (theirs / "QwQ-32B-Q4_K_M.gguf").exists()
 
 
 def test_links_are_removed_and_not_followed(qwq: Qwq, home: Path, tmp_path: Path) -> None:

@@ -42,6 +42,15 @@ def test_uv_is_asked_where_there_is_no_pip() -> None:
     )
 
 
+def test_a_second_index_of_the_users_is_not_asked() -> None:
+    of_pip = fetching(SYSTEM, CPU, Source(), Path("/t"))
+    assert of_pip.environment["PIP_EXTRA_INDEX_URL"] == f"{INDEX}/cpu"
+    with_uv = replace(SYSTEM, packager=Packager(("/bin/uv", "pip", "install")))
+    of_uv = fetching(with_uv, CPU, Source(), Path("/t"))
+    assert of_uv.arguments[-5:] == ("--index", f"{INDEX}/cpu", "--default-index", f"{INDEX}/cpu", "llama-cpp-python>=0.3.36")
+    assert of_uv.environment["UV_FIND_LINKS"] == ""
+
+
 def test_a_build_that_is_compiled_comes_from_pips_own_index_and_from_no_cache() -> None:
     order = fetching(SYSTEM, COMPILED, Source("/mirror"), Path("/t"))
     assert order.environment["CMAKE_ARGS"] == "-DGGML_NATIVE=on"

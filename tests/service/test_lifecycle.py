@@ -100,6 +100,15 @@ def test_a_port_that_the_replaced_service_has_is_not_taken() -> None:
     assert manager.done == ["start --port 9000 --model demo --parallel 2"]
 
 
+def test_nor_is_it_when_it_is_to_be_reached_from_elsewhere() -> None:
+    def taken(_address: Address) -> None:
+        raise AssertionError("it was looked at")
+
+    manager = FakeManager(ORDER)
+    opened = replace(ORDER, options=(*ORDER.options, "--host", "192.168.1.2"))
+    assert installer(manager, free=taken).install(opened, replaces=True).address.host == "192.168.1.2"
+
+
 @pytest.mark.parametrize(
     ("states", "healths", "why"),
     [

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from qwq_local.errors import InstallationError
-from qwq_local.machine.processes import Running, running_programs
+from qwq_local.machine.processes import Running, family, running_programs
 from qwq_local.service.here import find_manager
 from qwq_local.service.manager import Manager
 
@@ -44,10 +44,11 @@ def is_ours(arguments: Sequence[str]) -> bool:
 
 
 def find_running(service: Service, environment: Mapping[str, str] = os.environ) -> list[Running]:
-    """The programs of ours that use the same folders, but for the service."""
+    """The programs of ours that use the same folders, but for the service and what it has started."""
+    served = family(service.pid) if service.pid else set()
     return [
         program
         for program in running_programs(is_ours)
-        if program.pid != service.pid
+        if program.pid not in served
         and (not program.environment or all(program.environment.get(name) == environment.get(name) for name in PLACES))
     ]

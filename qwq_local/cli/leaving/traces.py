@@ -30,7 +30,7 @@ CHATS: Final = ("chats.db", "chats.db-wal", "chats.db-shm", "chats.db-suspect", 
 EVALUATIONS: Final = "evaluations/*.jsonl"
 BUILD: Final = "builds/" + "[0-9a-f]" * 12
 BUILD_FILES: Final = tuple(f"{BUILD}/{name}" for name in ("going.json*", "done.json", "lock"))
-DESKTOP_FILES: Final = tuple(f"desktop/{name}" for name in ("running.json*", "lock", "desktop.log"))
+DESKTOP_FILES: Final = tuple(f"desktop/{name}" for name in ("running.json*", "lock", "desktop.log", "desktop.log.old", "trouble.html"))
 PACKED_BROWSERS: Final = (".var/app/*/qwq-local", "snap/chromium/common/qwq-local")
 """Where a browser of Flatpak or Snap keeps the profile of the desktop window, in the home folder."""
 MODEL_SUFFIX: Final = ".gguf"
@@ -105,7 +105,7 @@ def _desktop(data: Path, home: Path) -> Trace:
 def _models(folders: Folders) -> Trace:
     """Those that were pulled or came with a kit, which have a record; in a folder that nobody named, all model files."""
     folder = folders.models
-    is_own = folder == folders.data / "models"
+    is_own = folder == folders.data / "models" and not folder.is_symlink()
     files = [path for path in _matching(folder, f"**/*{MODEL_SUFFIX}") if not path.is_dir()]
     ours = [path for path in files if is_own or record_path(path).is_file()]
     records = _matching(folder, f"**/*{MODEL_SUFFIX}.json") if is_own else filter(Path.is_file, map(record_path, ours))
