@@ -10,6 +10,7 @@ from typing import Final
 
 from qwq_local.agent import AgentEvent, NoTools, RoundsSpent, ToolAnswered, Toolbox, ToolCalled, ToolResult, open_mcp
 from qwq_local.cli.activity import StatusLine
+from qwq_local.cli.keyboard import typed_line
 from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import DIM, PLAIN, AnswerPrinter, cut, has_colour, notice, one_line, told_racing, width_of
 from qwq_local.engine import Finished, Racing
@@ -114,7 +115,7 @@ def _ask() -> str:
         while True:
             sys.stderr.write(MAY_CALL)
             sys.stderr.flush()
-            line = sys.stdin.readline()
+            line = typed_line()
             if (word := line.strip().lower()) in ("y", "yes", "n", "no", "a", "always"):
                 return word[0]
             if not line:

@@ -147,6 +147,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], io.StringIO]:
         monkeypatch.setattr(sys, "stdin", Typing(text))
         monkeypatch.setattr(sys, "stderr", Typing())
         monkeypatch.setattr("qwq_local.cli.tools._forget_typed", lambda: None)
+        monkeypatch.setattr("qwq_local.cli.tools.typed_line", sys.stdin.readline)
         assert isinstance(sys.stderr, io.StringIO)
         return sys.stderr
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from qwq_local.agent import AgentEvent
+from qwq_local.cli.keyboard import typed_line
 from qwq_local.cli.options import ToolFlags
 from qwq_local.cli.terminal import LoadingBar, notice, tell_error
 from qwq_local.cli.tools import AgentPrinter, Permission
@@ -58,7 +59,7 @@ class PlainFace:
             return False
         sys.stderr.write(f"{question} [y]es / [n]o: ")
         sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return typed_line().strip().lower() in ("y", "yes")
 
     def prefill(self, text: str) -> None:
         """Shown only: a plain line cannot be begun for the user."""
@@ -104,7 +105,7 @@ def _typed_line() -> str:
         return input("> ")
     sys.stderr.write("> ")  # input() would put it among the answers
     sys.stderr.flush()
-    line = sys.stdin.readline()
+    line = typed_line()
     if not line:
         raise EOFError
     return line.rstrip("\n")
