@@ -48,7 +48,7 @@ _COMMANDS = {
 }
 """Each command's line in `qwq --help`; its module is only imported to run it."""
 
-_CONFIGURED = ("ask", "bench", "chat", "eval", "history", "serve", "service", "tune")
+_CONFIGURED = ("ask", "bench", "chat", "eval", "history", "serve", "tune")
 """The commands whose options take their defaults from the settings file and the environment."""
 
 
@@ -87,7 +87,7 @@ def qwq(ctx: click.Context) -> None:
         from qwq_local.configuration import read_configuration
 
         said = dict(read_configuration().arguments)
-        ctx.default_map = {ctx.invoked_subcommand: said | {"continue": said, "install": said}}
+        ctx.default_map = {ctx.invoked_subcommand: said | {"continue": said}}
 
 
 def main() -> NoReturn:

@@ -13,7 +13,8 @@ NOT_FOR_SERVICES: Final = frozenset({"keys", "opens_page"})
 
 
 @click.group("service")
-def command() -> None:
+@click.pass_context
+def command(context: click.Context) -> None:
     """Have `qwq serve` started at login, and started again when it dies: a service of this user, who need be no administrator.
 
     \b
@@ -22,6 +23,10 @@ def command() -> None:
         qwq service status
         qwq service remove
     """
+    if context.invoked_subcommand == "install":  # the others work whatever the settings file says
+        from qwq_local.configuration import read_configuration
+
+        context.default_map = {"install": dict(read_configuration().arguments)}
 
 
 @click.command("install", short_help="Install and start the service.")

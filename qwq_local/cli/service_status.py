@@ -38,7 +38,7 @@ def facts(status: Status, manager: Manager) -> dict[str, Any]:
         "address": str(status.address) if status.address else None,
         "health": health.status if health else None,
         "model": health.model if health else None,
-        "error": (health.error if health else state.end) or None,
+        "error": (health.error if health else status.obstacle or state.end) or None,
         "restarts": state.restarts,
         "starts": state.starts,
         "file": str(manager.file) if order else None,
@@ -58,7 +58,7 @@ def lines(status: Status, manager: Manager) -> Iterator[tuple[str, str]]:
         yield "since", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(state.since))}, for {duration(time.time() - state.since)}"
     if state.pid:
         yield "process", str(state.pid)
-    yield "address", str(status.address)
+    yield "address", str(status.address or f"not known: {status.obstacle}")
     if state.is_running:
         yield "model", f"{health.model}, {health.error or health.status}" if health else "nothing answers yet"
     if state.restarts is not None:

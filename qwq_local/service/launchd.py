@@ -59,6 +59,7 @@ class Launchd:
 
     def adapt(self, order: Order) -> Order:
         """There are no namespaces to be had or not."""
+        render(order, self.log)
         return replace(order, has_namespaces=True)
 
     def find(self) -> Order | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import plistlib
+from itertools import chain
 from pathlib import PurePath
 from typing import Any, Final
 from xml.parsers.expat import ExpatError
 
+from qwq_local.errors import InstallationError
 from qwq_local.service.order import STOP_SECONDS, Order
 
 LABEL: Final = "local.qwq.serve"
@@ -17,7 +19,10 @@ _WRITABLE: Final = "QwqWritable"
 
 
 def render(order: Order, log: PurePath) -> bytes:
-    """The property list; what the service tells goes to the file `log`."""
+    """The property list; what the service tells goes to the file `log`. Raises InstallationError for control characters."""
+    for text in (*order.command, *chain.from_iterable(order.environment), *order.writable):
+        if not text.isprintable():
+            raise InstallationError(f"{text!r} cannot stand in a service's file.", hint="Use a name without control characters.")
     return plistlib.dumps(
         {
             "Label": LABEL,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from qwq_local.errors import InstallationError
+from qwq_local.errors import InstallationError, SettingsError
 from qwq_local.service.address import Address, Health, address_of, ask, require_free
 from qwq_local.service.manager import Manager, State
 from qwq_local.service.order import Order, differences
@@ -122,22 +122,30 @@ def _other(before: Order, order: Order) -> InstallationError:
 
 @dataclass(frozen=True)
 class Status:
-    """How the service is: what is installed, whether it runs and answers, and what it told last."""
+    """How the service is: what is installed, whether it runs and answers, and what it told last.
+
+    `obstacle` says why its address cannot be known, where that is so: its settings file cannot be, and then it cannot start either.
+    """
 
     order: Order | None
     state: State
-    address: Address | None
-    health: Health | None
-    log: tuple[str, ...]
+    address: Address | None = None
+    health: Health | None = None
+    log: tuple[str, ...] = ()
+    obstacle: str = ""
 
 
 def look(manager: Manager, n_lines: int, ask_at: Callable[[Address], Health | None] = ask) -> Status:
     """How the service is. Raises InstallationError."""
     order = manager.find()
     if order is None:
-        return Status(None, State(), None, None, ())
-    state, address = manager.state(), address_of(order)
-    return Status(order, state, address, ask_at(address) if state.is_running else None, tuple(telling(manager, n_lines)))
+        return Status(None, State())
+    state, log = manager.state(), tuple(telling(manager, n_lines))
+    try:
+        address = address_of(order)
+    except SettingsError as error:
+        return Status(order, state, log=log, obstacle=f"{error} {error.hint}")
+    return Status(order, state, address, ask_at(address) if state.is_running else None, log)
 
 
 def telling(manager: Manager, n_lines: int) -> list[str]:

@@ -60,7 +60,7 @@ class Manager(Protocol):
         """That services can be had here, by this user and now."""
 
     def adapt(self, order: Order) -> Order:
-        """The order as it is carried out here."""
+        """The order as it is carried out here; raises for one that cannot be written down."""
 
     def find(self) -> Order | None:
         """What is installed, running or not."""

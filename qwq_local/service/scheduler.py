@@ -61,6 +61,7 @@ class Scheduler:
 
     def adapt(self, order: Order) -> Order:
         """There are no namespaces to be had or not."""
+        render_script(order, PureWindowsPath(self.log))
         return replace(order, has_namespaces=True)
 
     def find(self) -> Order | None:

@@ -57,6 +57,7 @@ class Systemd:
 
     def adapt(self, order: Order) -> Order:
         """Without a file system of its own where this system lets users have none: found out by trying."""
+        render(order)
         wanted = [f"--property={line}" for line in (*NAMESPACES, "ReadWritePaths=/tmp")]
         tried = self.run(["systemd-run", "--user", "--quiet", "--wait", "--collect", *wanted, "/bin/true"])
         return replace(order, has_namespaces=tried.code == 0)

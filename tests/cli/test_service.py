@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,18 @@ def test_remove_says_whether_there_was_one(qwq: Qwq, manager: FakeManager) -> No
     manager.installed = ORDER
     assert qwq("service", "remove").out == "The service is removed; chats, models and settings stay.\n"
     assert qwq("service", "remove").out == "There is no service.\n"
+
+
+def test_a_service_is_told_of_and_removed_whatever_the_settings_are(
+    qwq: Qwq, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QWQ_PROT", "8080")
+    manager.installed = replace(ORDER, environment=(("QWQ_PROT", "8080"),))
+    told = qwq("service", "status")
+    assert told.code == 1
+    assert "address    not known: The environment sets QWQ_PROT, which is unknown. Did you mean QWQ_PORT?" in told.out
+    facts = json.loads(qwq("service", "status", "--json").out)
+    assert (facts["address"], "QWQ_PROT" in facts["error"]) == (None, True)
+    refused = qwq("service", "install", "-m", "demo")
+    assert (refused.code, "QWQ_PROT" in refused.err) == (2, True)
+    assert_said(qwq("service", "remove"), "The service is removed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -231,6 +232,14 @@ def test_a_look_tells_all_without_those_who_asked_for_health() -> None:
     assert look(manager, 0, lambda _address: OK).log == ()
     assert look(FakeManager(), 5).order is None
     assert look(FakeManager(ORDER, [DEAD]), 5).health is None
+
+
+def test_a_look_tells_of_settings_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("prot = 8080\n", "utf-8")
+    manager = FakeManager(replace(ORDER, environment=(("QWQ_CONFIG", str(tmp_path / "config.toml")),)), [DEAD], ["it began"])
+    status = look(manager, 5, lambda _address: OK)
+    assert (status.state, status.address, status.health, status.log) == (DEAD, None, None, ("it began",))
+    assert "sets 'prot', which is unknown. Did you mean port?" in status.obstacle
 
 
 def test_removing_takes_away_what_is_there_and_what_is_half_there() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from qwq_local.errors import InstallationError
 from qwq_local.service import launchd, systemd, systemd_unit
 from qwq_local.service.here import find_manager
 from qwq_local.service.launchd import Launchd
-from qwq_local.service.manager import NOT_FOUND, Ran, State, command_environment, run
+from qwq_local.service.lifecycle import Installer
+from qwq_local.service.manager import NOT_FOUND, Manager, Ran, State, command_environment, run
 from qwq_local.service.order import Order
 from qwq_local.service.scheduler import Scheduler
 from qwq_local.service.systemd import Systemd
@@ -291,3 +293,20 @@ def test_a_user_whom_the_system_does_not_know_by_name_goes_by_number(monkeypatch
     monkeypatch.setattr("getpass.getuser", unknown)
     monkeypatch.setattr("os.getuid", lambda: 1234)
     assert systemd.here().user == "1234"
+
+
+# What cannot be written down
+
+
+@pytest.mark.parametrize("make", [a_systemd, a_launchd, a_scheduler])
+def test_an_order_that_cannot_be_written_down_is_refused_before_anything_is_stopped(
+    make: Callable[[Path, Commands], Manager], tmp_path: Path
+) -> None:
+    commands = Commands(print=gone)
+    manager = make(tmp_path, commands)
+    manager.start(ORDER)
+    commands.asked.clear()
+    with pytest.raises(InstallationError, match=r"'two\\x07lines' cannot stand"):
+        Installer(manager, lambda: None, lambda _address: None).install(replace(ORDER, options=("--alias", "two\alines")), replaces=True)
+    assert manager.find() == ORDER
+    assert not any(word in command for command in commands.asked for word in ("restart", "bootout", "/end"))
