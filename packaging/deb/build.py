@@ -2,7 +2,7 @@
 
 APP is what `python packaging/app/build.py` made on Debian or a relative of it: the folder qwq-local, with the environment that it was
 built in beside it, whose packages' licences are gathered. Libraries that the system has from packages of its own are left out of the app
-and become dependencies, found by dpkg-shlibdeps: they get the system's security updates. Man page, completions (packaging/shell), desktop
+and become dependencies, found by dpkg-shlibdeps: they get the system's security updates. Man page, completions, desktop
 entry and icons (packaging/app) are taken where they are. The same input and SOURCE_DATE_EPOCH (by default the last commit's time) give
 the same bytes. Needs dpkg-dev. Who maintains it is read from DEBFULLNAME and DEBEMAIL. Rules: debian.org/doc/debian-policy.
 """
@@ -39,9 +39,9 @@ PROGRAMS: Final = ("qwq", "qwq-desktop")
 PYTHON: Final = "libpython"
 """The interpreter's library stays in the app: it belongs to the modules beside it."""
 TAKEN: Final = {
-    "packaging/shell/qwq.bash": "usr/share/bash-completion/completions/qwq",
-    "packaging/shell/_qwq": "usr/share/zsh/vendor-completions/_qwq",
-    "packaging/shell/qwq.fish": "usr/share/fish/vendor_completions.d/qwq.fish",
+    "qwq_local/cli/completing/qwq.bash": "usr/share/bash-completion/completions/qwq",
+    "qwq_local/cli/completing/_qwq": "usr/share/zsh/vendor-completions/_qwq",
+    "qwq_local/cli/completing/qwq.fish": "usr/share/fish/vendor_completions.d/qwq.fish",
 }
 DESCRIPTION: Final = """QwQ-32B on your own machine
  Runs the reasoning model QwQ-32B with llama.cpp: on the command line (qwq),
@@ -139,17 +139,15 @@ def document(root: Path, environment: Path) -> None:
     changes, page = TREE / "CHANGELOG.md", TREE / "packaging/shell/qwq.1"
     if changes.is_file():
         put(documents / "changelog.gz", gzip.compress(changes.read_bytes(), 9, mtime=0))
-    if page.is_file():
-        put(root / "usr/share/man/man1/qwq.1.gz", gzip.compress(page.read_bytes(), 9, mtime=0))
-        (root / "usr/share/man/man1/qwq-desktop.1.gz").symlink_to("qwq.1.gz")
+    put(root / "usr/share/man/man1/qwq.1.gz", gzip.compress(page.read_bytes(), 9, mtime=0))
+    (root / "usr/share/man/man1/qwq-desktop.1.gz").symlink_to("qwq.1.gz")
     put(root / "usr/share/lintian/overrides" / PACKAGE, (HERE / "lintian-overrides").read_bytes())
 
 
 def take_along(root: Path) -> None:
     """What other parts of the tree have for a system: completions, a desktop entry, icons."""
     for source, target in TAKEN.items():
-        if (TREE / source).is_file():
-            put(root / target, (TREE / source).read_bytes())
+        put(root / target, (TREE / source).read_bytes())
     for entry in sorted((TREE / "packaging/app").glob("*.desktop")):
         put(root / "usr/share/applications" / entry.name, entry.read_bytes())
         take_icons(root / "usr/share/icons/hicolor", re.search(r"^Icon=(.+)$", entry.read_text("utf-8"), re.MULTILINE))

@@ -1,7 +1,6 @@
-"""Write what shells and man read, from what the program says: python packaging/shell/write.py (with --check it only says what is stale).
+"""Write the man page from what the program says: python packaging/shell/write.py (with --check it only says whether it is stale).
 
-qwq.1 is one page of all commands in the man macros (man(7)); qwq.bash, _qwq and qwq.fish are what `qwq completion` prints. Packages put
-them where their system looks. There is no date in them, so that the same program gives the same bytes.
+qwq.1 is one page of all commands in the man macros (man(7)). There is no date in it, so that the same program gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import click
 
 from qwq_local import __version__
 from qwq_local.cli import qwq
-from qwq_local.cli.completing.shells import SCRIPTS, script
 from qwq_local.configuration import KEYS
 
 FOLDER: Final = Path(__file__).parent
@@ -131,15 +129,14 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the files, or compare them."""
-    due = {FOLDER / "qwq.1": page()} | {FOLDER / name: script(shell) for shell, name in SCRIPTS.items()}
-    stale = [path for path, text in due.items() if not path.exists() or path.read_text("utf-8") != text]
-    for path in stale:
-        if "--check" in sys.argv[1:]:
-            print(f"{path.name} is not what the program says: run python packaging/shell/write.py", file=sys.stderr)  # noqa: T201 - it says what to do
-        else:
-            path.write_text(due[path], "utf-8")
-    return int(bool(stale) and "--check" in sys.argv[1:])
+    """Write the page, or compare it."""
+    path, due = FOLDER / "qwq.1", page()
+    if "--check" not in sys.argv[1:]:
+        path.write_text(due, "utf-8")
+    elif not path.exists() or path.read_text("utf-8") != due:
+        print("qwq.1 is not what the program says: run python packaging/shell/write.py", file=sys.stderr)  # noqa: T201 - it says what to do
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The man page and the scripts that packages put in place: what the program says, and sound for what reads them."""
+"""The man page: what the program says, and sound for what reads it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "packaging/shell/qwq.1"
 
 
-def test_the_page_and_the_scripts_are_what_the_program_says() -> None:
+def test_the_page_is_what_the_program_says() -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "convert"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, ROOT / "packaging/shell/write.py", "--check"],

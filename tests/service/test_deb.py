@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qwq_local.cli.completing.shells import script
 from qwq_local.service import systemd_unit
 
 BUILD = Path(__file__).parents[2] / "packaging/deb/build.py"
@@ -66,6 +68,10 @@ def test_an_app_becomes_a_package_of_the_same_bytes_each_time(app: Path, tmp_pat
     unit = (root / "usr/lib/systemd/user/qwq.service").read_text("utf-8")
     assert "ExecStart=/usr/lib/qwq-local/qwq serve\n" in unit
     assert all(f"ReadWritePaths=-{folder}\n" in unit for folder in systemd_unit.PACKAGED_FOLDERS)
+    for shell_name, place in (("bash", "bash-completion/completions/qwq"), ("zsh", "zsh/vendor-completions/_qwq")):
+        assert (root / "usr/share" / place).read_text("utf-8") == script(shell_name)
+    assert (root / "usr/share/fish/vendor_completions.d/qwq.fish").read_text("utf-8") == script("fish")
+    assert gzip.decompress((root / "usr/share/man/man1/qwq.1.gz").read_bytes()).startswith(b'.\\" Written by')
     licences = (root / "usr/share/doc/qwq-local/copyright").read_text("utf-8")
     assert "Files: usr/lib/qwq-local/_internal/some_thing*\nCopyright: Copyright (c) 2020 Somebody\nLicense: Apache-2.0" in licences
     assert "Much text" not in licences
