@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from qwq_local.kit.installer.trouble import InstallError, ReadingError
 from qwq_local.kit.wheelhouse import LLAMA, Wheelhouse
 from qwq_local.kit.wheels import glibc_of, macos_of, read_wheels
 from qwq_local.kit.wish import KitListener, KitWish
+from qwq_local.models.download import FAT32
 from qwq_local.models.hub import Hub
 
 UNFINISHED: Final = "kit.json.part"
@@ -153,8 +155,8 @@ def _text(path: Path) -> str:
 
 def _told(error: OSError, folder: Path) -> InstallationError:
     hints = {
-        27: "Its file system takes no file of 4 GiB or more (FAT32): format it as exFAT, or use another disk.",
-        28: "Free some space; the same command goes on from here.",
+        errno.EFBIG: FAT32,
+        errno.ENOSPC: "Free some space; the same command goes on from here.",
     }
     if isinstance(error, ReadingError):
         return InstallationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -23,6 +24,8 @@ SPARE_BYTES: Final = 64 * 2**20
 MAX_TRIES: Final = 6
 """Tries in a row that bring nothing before an error that may pass is told."""
 MAX_WAIT_SECONDS: Final = 60.0
+FAT32: Final = "Its file system takes no file of 4 GiB or more (FAT32): format it as exFAT, or use another disk."
+"""What to do where a file has become too large."""
 _READ_BYTES: Final = 2**22
 
 
@@ -254,7 +257,5 @@ def _told_as_store_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"{folder} cannot take the file: {error.strerror or error}.",
-            hint="Free some space or make the folder writable, or name another folder in QWQ_MODELS. What was fetched stays.",
-        ) from error
+        hint = FAT32 if error.errno == errno.EFBIG else "Free some space or make the folder writable, or name another folder in QWQ_MODELS."
+        raise StoreError(f"{folder} cannot take the file: {error.strerror or error}.", hint=f"{hint} What was fetched stays.") from error

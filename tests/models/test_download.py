@@ -6,6 +6,7 @@ import random
 import shutil
 import threading
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from qwq_local.models.download import PullProgress, local_name, part_path
 from qwq_local.models.hub import Hub
 from qwq_local.models.record import Record, read_record
 from tests.hub_server import COMMIT, Fault, HubServer, random_fault, sha256
+from tests.programs import posix
 from tests.pulling import CONTENT, REPOSITORY, SHARDS, Ears, bring, parts
 
 CUTS = [0, 1, 16_383, 350_000, len(CONTENT) - 1]
@@ -122,6 +124,20 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_the_part_stays(
     assert CONTENT.startswith(kept)
     assert len(kept) > 300_000
     assert bring(server, tmp_path).read_bytes() == CONTENT
+
+
+@posix
+def test_a_file_system_that_takes_no_file_so_large_is_told(server: HubServer, tmp_path: Path) -> None:
+    resource = import_module("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
+    try:
+        with pytest.raises(StoreError, match="File too large") as caught:
+            bring(server, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "FAT32" in caught.value.hint
+    assert parts(tmp_path)[0].read_bytes() == CONTENT[:400_000]
 
 
 def test_a_folder_that_cannot_be_written_is_named(server: HubServer, tmp_path: Path) -> None:
