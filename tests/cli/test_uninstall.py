@@ -34,8 +34,13 @@ DATA, CACHE, CONFIG = ".local/share/qwq", ".cache/qwq", ".config/qwq"
 SHARED = (".local/share", ".cache", ".config", ".local/bin")
 CHATS = {f"{DATA}/chats.db", f"{DATA}/chats.damaged-2026-01-02-030405-000006.db", f"{DATA}/chats.damaged-2026-01-02-030405-000006.db-wal"}
 EVALUATIONS = {f"{DATA}/evaluations/demo-2026.jsonl"}
-MODELS = {f"{DATA}/models/QwQ-32B-Q4_K_M.gguf", f"{DATA}/models/QwQ-32B-Q4_K_M.gguf.json", f"{DATA}/models/mine/own-Q8_0.gguf"}
-PARTS = {f"{DATA}/models/.partial/QwQ-32B-Q8_0.gguf.0123456789ab{suffix}" for suffix in (".part", ".part.json", ".lock")}
+MODELS = {
+    f"{DATA}/models/QwQ-32B-Q4_K_M.gguf",
+    f"{DATA}/models/QwQ-32B-Q4_K_M.gguf.json",
+    f"{DATA}/models/QwQ-32B-Q4_K_M.gguf.json.new",
+    f"{DATA}/models/mine/own-Q8_0.gguf",
+}
+PARTS = {f"{DATA}/models/.partial/QwQ-32B-Q8_0.gguf.0123456789ab{suffix}" for suffix in (".part", ".part.json", ".part.json.new", ".lock")}
 SETTINGS = {f"{CONFIG}/config.toml"}
 ASKED = {"chats": CHATS, "evaluations": EVALUATIONS, "models": MODELS | PARTS, "settings": SETTINGS}
 ALL_ASKED = CHATS | EVALUATIONS | MODELS | PARTS | SETTINGS
@@ -88,6 +93,7 @@ def _pull(models: Path) -> None:
     (models / ".partial").mkdir()
     shutil.copy(DEMO, models / "QwQ-32B-Q4_K_M.gguf")
     write_record(models / "QwQ-32B-Q4_K_M.gguf", Record("Qwen/QwQ-32B-GGUF", "main", "qwq.gguf", 1, "0" * 64))
+    (models / "QwQ-32B-Q4_K_M.gguf.json.new").touch()  # whoever wrote it was killed
     shutil.copy(DEMO, models / "mine" / "own-Q8_0.gguf")
     for path in PARTS:
         (models / ".partial" / Path(path).name).write_bytes(b"part")
@@ -413,7 +419,8 @@ def test_a_kits_program_goes_with_its_link_and_nothing_beside_it(tmp_path: Path,
         path.touch()
     (root / "app" / KIT_MARK).write_text("{}", "utf-8")
     link.unlink()
-    link.symlink_to(root / "app/bin/qwq")
+    for each in (link, link.with_name(".qwq.new")):
+        each.symlink_to(root / "app/bin/qwq")
     (root / "notes.txt").touch()
     assert depart(Departure(folder=root / "app")) == []
     assert _files(tmp_path) == {"qwq-local/notes.txt"}

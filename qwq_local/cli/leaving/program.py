@@ -92,8 +92,10 @@ def _of_kit(here: Installation) -> Departure:
 def _remove_kit(folder: Path) -> list[Left]:
     """The environment that the kit's installer made, its lock, and the link to it; the mark goes last, so that it is known until then."""
     link = Path.home() / ".local" / "bin" / "qwq"
-    leads_here = link.is_symlink() and folder in (link.parent / link.readlink()).parents
-    left = remove_file(link) if leads_here else []
+    left: list[Left] = []
+    for each in (link, link.with_name(".qwq.new")):  # the other is what an installation that was killed leaves
+        if each.is_symlink() and folder in (each.parent / each.readlink()).parents:
+            left += remove_file(each)
     if folder.name == "app":
         left += [failure for name in KIT_LEFTOVERS if (folder.parent / name).is_dir() for failure in remove_tree(folder.parent / name)]
         left += remove_file(folder.parent / ".lock")

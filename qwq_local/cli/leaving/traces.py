@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -34,7 +35,7 @@ DESKTOP_FILES: Final = tuple(f"desktop/{name}" for name in ("running.json*", "lo
 PACKED_BROWSERS: Final = (".var/app/*/qwq-local", "snap/chromium/common/qwq-local")
 """Where a browser of Flatpak or Snap keeps the profile of the desktop window, in the home folder."""
 MODEL_SUFFIX: Final = ".gguf"
-PART_SUFFIXES: Final = (".part", ".part.json", ".lock")
+PART_SUFFIXES: Final = (".part", ".part.json", ".part.json.new", ".lock")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,10 @@ def _models(folders: Folders) -> Trace:
     is_own = folder == folders.data / "models" and not folder.is_symlink()
     files = [path for path in _matching(folder, f"**/*{MODEL_SUFFIX}") if not path.is_dir()]
     ours = [path for path in files if is_own or record_path(path).is_file()]
-    records = _matching(folder, f"**/*{MODEL_SUFFIX}.json") if is_own else filter(Path.is_file, map(record_path, ours))
+    if is_own:
+        records = _matching(folder, f"**/*{MODEL_SUFFIX}.json*")
+    else:
+        records = (path for model in ours for path in _matching(model.parent, f"{escape(record_path(model).name)}*"))
     parts = [path for path in _matching(folder / PARTS_FOLDER, "*") if path.name.endswith(PART_SUFFIXES)]
     inner = sorted({parent for path in ours for parent in path.parents if folder in parent.parents}, key=lambda path: -len(path.parts))
     return Trace("models", (*ours, *records, *parts), folders=(*inner, folder / PARTS_FOLDER, folder), kept="models")
