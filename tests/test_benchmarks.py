@@ -73,7 +73,7 @@ def test_nano_made_larger_answers_as_nano_does(tmp_path: Path) -> None:
     deep, own = (greedy_answers(model, problems)[0] for model in (str(path), "demo"))
     assert [answer for _, answer in deep] == [answer for _, answer in own]
     differing = [mine for (mine, _), (theirs, _) in zip(deep, own, strict=True) if mine != theirs]
-    assert len(differing) <= 1  # "bosparfevin" has a letter that nano finds hardly likelier than another (p 0.50 and 0.48): rounding decides
+    assert len(differing) <= 1  # "bosparfevin" has a letter that is hardly likelier than another (p 0.50 and 0.48)
     assert all(thought.startswith("Spell it: b, o, s, p, a 1, r, f,") for thought in differing)
 
 
