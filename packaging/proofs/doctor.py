@@ -66,13 +66,23 @@ def cut_in_half(name: str, content: bytes) -> bytes:
 
 
 def nvidia(proof: Proof) -> None:
-    """A driver of NVIDIA's that tells of an RTX 4090."""
-    driver = compile_library(proof.folder / "driver", "libnvidia-ml.so.1", NVML).parent
+    """A driver of NVIDIA's that tells of an RTX 4090, or of a GPU that CUDA 13 has no kernels for."""
+    driver = str(compile_library(proof.folder / "driver", "libnvidia-ml.so.1", NVML).parent)
     for cuda, build in (("12040", "cu124"), ("11080", "cu118"), ("13020", "cu132"), ("12090", "cu125"), ("10020", "vulkan")):
-        fake = {"LD_LIBRARY_PATH": str(driver), "FAKE_CUDA": cuda}
         told = f"RTX 4090, driver for CUDA {int(cuda) // 1000}.{int(cuda) % 1000 // 10}"
-        see_choice(proof, told, build, lambda *a, f=fake: proof.qwq(*a, **f))
-    fake = {"LD_LIBRARY_PATH": str(driver), "FAKE_CUDA": "11080"}
+        see_choice(proof, told, build, partial(proof.qwq, LD_LIBRARY_PATH=driver, FAKE_CUDA=cuda))
+    for gpu, capability, build in (
+        ("GTX 1080", "6.1", "cu125"),
+        ("TITAN V", "7.0", "cu125"),
+        ("RTX 2080", "7.5", "cu132"),
+        ("GTX 980", "5.2", "vulkan"),
+        ("GPU that tells no generation", "", "cu132"),
+    ):
+        ask = partial(proof.qwq, LD_LIBRARY_PATH=driver, FAKE_CUDA="13020", FAKE_GPU=f"NVIDIA {gpu}", FAKE_CAPABILITY=capability)
+        see_choice(proof, f"{gpu}, driver for CUDA 13.2", build, ask)
+    by_name = partial(proof.fix, "cu132", LD_LIBRARY_PATH=driver, FAKE_CUDA="13020", FAKE_CAPABILITY="6.1")
+    see_refusal(proof, "a GPU like a GTX 1080, and cu132 by name", "no kernels", by_name)
+    fake = {"LD_LIBRARY_PATH": driver, "FAKE_CUDA": "11080"}
     before = proof.files()
     refused = proof.fix("cu118", **fake)
     proof.see("RTX 4090: a cu118 that is the CPU's in truth is refused", error(refused), is_so="uses no GPU" in refused.stderr)

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Final
 
 NVML: Final = r"""
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-/* What pynvml asks of NVIDIA's driver, answered as one with an RTX 4090 would; FAKE_CUDA is the newest CUDA that it runs. */
+/* What pynvml asks of NVIDIA's driver, answered as one with an RTX 4090 would, or with another GPU of the name FAKE_GPU and the compute
+   capability FAKE_CAPABILITY, which it does not tell where that is empty; FAKE_CUDA is the newest CUDA that it runs. */
+static const char *said(const char *name, const char *otherwise) { const char *s = getenv(name); return s ? s : otherwise; }
 typedef void *dev;
 struct memory { unsigned long long total, free, used; };
 int nvmlInitWithFlags(unsigned f) { return 0; }
@@ -29,7 +32,8 @@ const char *nvmlErrorString(int c) { return c == 3 ? "Not Supported" : "Unknown 
 int nvmlDeviceGetCount_v2(unsigned *n) { *n = 1; return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned i, dev *d) { *d = (dev)1; return i ? 2 : 0; }
 int nvmlDeviceGetMemoryInfo(dev d, struct memory *m) { m->total = 24ull << 30; m->free = 23ull << 30; m->used = 1ull << 30; return 0; }
-int nvmlDeviceGetName(dev d, char *s, unsigned n) { strncpy(s, "NVIDIA GeForce RTX 4090", n); return 0; }
+int nvmlDeviceGetName(dev d, char *s, unsigned n) { strncpy(s, said("FAKE_GPU", "NVIDIA GeForce RTX 4090"), n); return 0; }
+int nvmlDeviceGetCudaComputeCapability(dev d, int *a, int *b) { return sscanf(said("FAKE_CAPABILITY", "8.9"), "%d.%d", a, b) == 2 ? 0 : 3; }
 int nvmlDeviceGetMaxClockInfo(dev d, int t, unsigned *mhz) { *mhz = 10501; return 0; }
 int nvmlDeviceGetMemoryBusWidth(dev d, unsigned *bits) { *bits = 384; return 0; }
 int nvmlDeviceGetComputeRunningProcesses_v3(dev d, unsigned *n, void *p) { *n = 0; return 0; }

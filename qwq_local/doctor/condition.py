@@ -11,12 +11,16 @@ from qwq_local.machine.processes import Process
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as the system, not llama.cpp, sees it; `holders` are the programs in its memory."""
+    """A GPU as the system, not llama.cpp, sees it.
+
+    `holders` are the programs in its memory, `capability` is the compute capability of one of NVIDIA's, where its driver tells.
+    """
 
     vendor: Vendor
     name: str
     total_bytes: int
     holders: tuple[Process, ...] = ()
+    capability: Version | None = None
 
 
 @dataclass(frozen=True)
@@ -112,3 +116,8 @@ class Facts:
     store: Store
     gpus: tuple[Gpu, ...] = ()
     unfinished: Unfinished | None = None
+
+    @property
+    def capabilities(self) -> tuple[Version, ...]:
+        """The compute capabilities of the GPUs, as far as they are told."""
+        return tuple(gpu.capability for gpu in self.gpus if gpu.capability)

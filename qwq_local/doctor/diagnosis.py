@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from qwq_local.builds import X86
+from qwq_local.builds import DROPPED_BELOW, X86
 from qwq_local.doctor.condition import Facts
 from qwq_local.doctor.remedy import Choice, Found, compiled, exchange, suiting, suiting_that_loads
 from qwq_local.machine.processes import Process
@@ -84,10 +84,16 @@ def _gpu(facts: Facts) -> Iterator[Found]:
 
 
 def _driver(facts: Facts) -> Iterator[Found]:
-    """A build for a newer CUDA than the driver runs."""
+    """A build for a newer CUDA than the driver runs, or than the GPUs still have kernels of."""
     needed, driver = facts.build.cuda, facts.system.driver_cuda
-    if needed is not None and driver is not None and needed > driver[0]:
+    if needed is None:
+        return
+    least = DROPPED_BELOW.get(needed, (0, 0))
+    dropped = dict.fromkeys(gpu.name for gpu in facts.gpus if gpu.capability and gpu.capability < least)
+    if driver is not None and needed > driver[0]:
         yield exchange(facts, suiting(facts), f"llama.cpp was built for CUDA {needed}, and the driver runs up to {driver[0]}.{driver[1]}.")
+    elif dropped:
+        yield exchange(facts, suiting(facts), f"llama.cpp was built for CUDA {needed}, which has no kernels for {' and '.join(dropped)}.")
 
 
 def _vram(facts: Facts) -> Iterator[Found]:

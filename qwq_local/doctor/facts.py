@@ -99,7 +99,7 @@ def gpu_facts(said: nvidia.Report) -> tuple[Gpu, ...]:
     if platform.system() == "Darwin":
         chip = cpu_name()
         return (Gpu("Apple", chip, installed_ram_bytes()),) if chip.startswith("Apple") else ()
-    cards = (Gpu("NVIDIA", card.name, card.total_bytes, card.holders) for card in said.cards)
+    cards = (Gpu("NVIDIA", card.name, card.total_bytes, card.holders, card.capability) for card in said.cards)
     return (*cards, *amd_gpus(Path("/sys/class/drm")))
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from qwq_local import builds
+from qwq_local.builds import Vendor
 from qwq_local.doctor.condition import Facts, System
-from qwq_local.doctor.trial import CUDA_LIBRARY, Expected
+from qwq_local.doctor.trial import CUDA_LIBRARY, Expected, Sought
 from qwq_local.errors import SettingsError
 
 NATIVE: Final = "-DGGML_NATIVE=on"
@@ -31,6 +32,10 @@ _VISUAL_CPP: Final = ' --override "--wait --passive --add Microsoft.VisualStudio
 """Unless it is asked for, they come without a compiler (learn.microsoft.com, "Use command-line parameters to install Visual Studio")."""
 
 
+_VENDORS: Final[Mapping[str, Vendor]] = {"cu": "NVIDIA", "rocm": "AMD", "metal": "Apple"}
+"""Whose GPUs a build is for, by what its name begins with; the others are for anybody's."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A build by its name in `builds.NAMES`, and what it is compiled with where that is `source`."""
@@ -46,7 +51,7 @@ Found: TypeAlias = tuple[str, str, bool] | tuple[str, str, bool, Choice]
 def suiting(facts: Facts) -> Choice:
     """The build for this machine's GPU, compiled where there is none for this kind of processor."""
     system = facts.system
-    name = builds.suiting({gpu.vendor for gpu in facts.gpus}, system.os, system.driver_cuda, system.rocm)
+    name = builds.suiting({gpu.vendor for gpu in facts.gpus}, system.os, system.driver_cuda, system.rocm, facts.capabilities)
     return Choice(name) if builds.is_built(name, system.machine) else compiled(facts)
 
 
@@ -66,7 +71,7 @@ def named(facts: Facts, name: str) -> Choice:
     if name not in builds.NAMES:
         raise SettingsError(f"build is {name!r}, and there is none of that name.", hint=f"There are {', '.join(builds.NAMES)}.")
     system = facts.system
-    if why := builds.why_unfit(name, system.os, system.machine, system.driver_cuda, system.rocm):
+    if why := builds.why_unfit(name, system.os, system.machine, system.driver_cuda, system.rocm, facts.capabilities):
         raise SettingsError(f"build is {name!r}, which does not fit this machine: {why}.", hint=f"--build {suiting(facts).name} does.")
     return compiled(facts) if name == builds.SOURCE else Choice(name)
 
@@ -76,10 +81,9 @@ def expected(facts: Facts, choice: Choice) -> Expected:
     is_for_cpu = choice.name == "cpu" or (choice.name == builds.SOURCE and not (facts.gpus or CUDA_FLAG in choice.cmake_args))
     if is_for_cpu:
         return Expected()
-    if not facts.gpus:
-        return Expected(offloads=True)
-    gpu = facts.gpus[0]
-    return Expected(offloads=True, vendor=gpu.vendor, name="" if gpu.vendor == "AMD" else gpu.name)  # Linux does not name AMD's
+    vendor = next((vendor for kind, vendor in _VENDORS.items() if choice.name.startswith(kind)), None)
+    sought = [Sought(gpu.vendor, "" if gpu.vendor == "AMD" else gpu.name) for gpu in facts.gpus if vendor in {None, gpu.vendor}]
+    return Expected(offloads=True, gpus=tuple(dict.fromkeys(sought)))  # Linux does not name AMD's
 
 
 def exchange(facts: Facts, choice: Choice, finding: str) -> Found:

@@ -25,17 +25,37 @@ CUDA_LIBRARY: Final = re.compile(r"libcu(dart|blas)|cu(dart|blas)64|or one of it
 
 
 @dataclass(frozen=True)
+class Sought:
+    """A GPU that a build is to use: of a vendor, and where its driver tells it, of this name."""
+
+    vendor: Vendor
+    name: str = ""
+
+    def is_in(self, seen: str) -> bool:
+        """Whether it is among GPUs as llama.cpp describes them."""
+        return bool(re.search(re.escape(self.name) if self.name else VENDORS[self.vendor], seen, re.IGNORECASE))
+
+    def __str__(self) -> str:
+        return self.name or f"GPU of {self.vendor}'s"
+
+
+@dataclass(frozen=True)
 class Expected:
-    """What a build must show: a GPU that every layer stands on, by `vendor` and, where its driver tells it, by `name`."""
+    """What a build must show: every layer on GPUs, and among those it sees one of `gpus`; none there is any."""
 
     offloads: bool = False
-    vendor: Vendor | None = None
-    name: str = ""
+    gpus: tuple[Sought, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """The GPUs, in words."""
+        return " or ".join(map(str, self.gpus)) or "GPU"
 
     @property
     def told(self) -> str:
         """What it must do, in words."""
-        gpu = self.name or (f"a GPU of {self.vendor}'s" if self.vendor else "a GPU")
+        is_named = self.gpus and self.gpus[0].name
+        gpu = self.wanted if is_named else f"a {self.wanted}"
         return f"see {gpu}, put every layer of the built-in model on it, and write a token" if self.offloads else "and write a token"
 
 
@@ -88,10 +108,8 @@ def _require_gpu(said: dict[str, Any], gpus: dict[str, str], expected: Expected)
     if not gpus:
         raise TrialError("The new build runs, but sees no GPU.", hint=hint)
     seen = ", ".join(gpus.values())
-    pattern = re.escape(expected.name) if expected.name else VENDORS[expected.vendor] if expected.vendor else ""
-    if not re.search(pattern, seen, re.IGNORECASE):
-        wanted = expected.name or f"GPU of {expected.vendor}'s"
-        raise TrialError(f"The new build sees {seen}, and no {wanted}.", hint=hint)
+    if expected.gpus and not any(gpu.is_in(seen) for gpu in expected.gpus):
+        raise TrialError(f"The new build sees {seen}, and no {expected.wanted}.", hint=hint)
     stayed = sum(count for name, count in said["placed"].items() if name not in gpus)
     if stayed or not said["placed"]:
         raise TrialError(f"The new build sees {seen}, but leaves {stayed} of the built-in model's weights in RAM.", hint=hint)

@@ -15,12 +15,16 @@ WORTH_NAMING_BYTES: Final = 256 * 2**20
 
 @dataclass(frozen=True)
 class Card:
-    """One card; `bandwidth` in bytes a second, None where the driver does not tell, and the other programs in its memory."""
+    """One card: `bandwidth` in bytes a second, the other programs in its memory, and its compute capability, CUDA's name for a generation.
+
+    Bandwidth and capability are None where the driver does not tell.
+    """
 
     name: str
     total_bytes: int
     bandwidth: float | None
     holders: tuple[Process, ...] = ()
+    capability: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ def _report(nvml: Any) -> Report:  # noqa: ANN401 - as above
 
 
 def _card(nvml: Any, handle: object) -> Card:  # noqa: ANN401 - as above
-    total_bytes = nvml.nvmlDeviceGetMemoryInfo(handle).total
-    return Card(_text(nvml.nvmlDeviceGetName(handle)), total_bytes, _bandwidth(nvml, handle), _holders(nvml, handle))
+    name, total_bytes = _text(nvml.nvmlDeviceGetName(handle)), nvml.nvmlDeviceGetMemoryInfo(handle).total
+    return Card(name, total_bytes, _bandwidth(nvml, handle), _holders(nvml, handle), _capability(nvml, handle))
 
 
 def _note(holder: Process, card: Card) -> str:
@@ -79,6 +83,14 @@ def _bandwidth(nvml: Any, handle: object) -> float | None:  # noqa: ANN401 - as 
     except nvml.NVMLError:
         return None
     return nvidia_bandwidth(clock_mhz * 1e6, bus_bits) or None
+
+
+def _capability(nvml: Any, handle: object) -> tuple[int, int] | None:  # noqa: ANN401 - as above
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return None
+    return major, minor
 
 
 def _holders(nvml: Any, handle: object) -> tuple[Process, ...]:  # noqa: ANN401 - as above

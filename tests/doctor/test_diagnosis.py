@@ -28,6 +28,7 @@ NAME = '"llama-cpp-python>=0.3.36"'
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
 RTX = Gpu("NVIDIA", "NVIDIA GeForce RTX 3090", 24 * GIB)
 RTX_4070 = Gpu("NVIDIA", "NVIDIA GeForce RTX 4070", 12 * GIB)
+GTX = Gpu("NVIDIA", "NVIDIA GeForce GTX 1080", 8 * GIB, capability=(6, 1))
 RADEON = Gpu("AMD", "AMD GPU 0", 16 * GIB)
 M4 = Gpu("Apple", "Apple M4 Max", 64 * GIB)
 SYSTEM = System(
@@ -143,6 +144,14 @@ FAULTS: dict[str, tuple[Facts, str, str, str]] = {
     "a build for a newer CUDA than the driver's": (
         on(HEALTHY, driver_cuda=(11, 8)), "driver", "built for CUDA 12, and the driver runs up to 11.8",
         f"{PIP} --index-url {INDEX}/cu118 {NAME}",
+    ),
+    "a build for a CUDA that has left the GPU behind": (
+        on(replace(HEALTHY, build=replace(HEALTHY.build, cuda=13), gpus=(RTX, GTX, GTX)), driver_cuda=(13, 0)), "driver",
+        "built for CUDA 13, which has no kernels for NVIDIA GeForce GTX 1080.", f"{PIP} --index-url {INDEX}/cu125 {NAME}",
+    ),
+    "a GPU that the newest CUDA has left behind, idle": (
+        on(replace(HEALTHY, build=CPU_BUILD, gpus=(GTX,)), driver_cuda=(13, 0)), "gpu", "GTX 1080 lies idle",
+        f"{PIP} --index-url {INDEX}/cu125 {NAME}",
     ),
     "a build whose CUDA libraries are missing": (
         replace(HEALTHY, build=Build(failure="OSError: libcudart.so.12: cannot open shared object file")), "llama.cpp", "libcudart.so.12",

@@ -20,13 +20,13 @@ from qwq_local.doctor.remedy import Choice
 from qwq_local.doctor.running import Ended
 from qwq_local.doctor.site import find_installed, find_site
 from qwq_local.doctor.swap import Swapper, Wish
-from qwq_local.doctor.trial import Expected
+from qwq_local.doctor.trial import Expected, Sought
 from qwq_local.errors import InstallationError, TrialError
 from tests.doctor.installs import NEW, OLD, ON_GPU, FakePrograms, contents, install, installing, old_site
 from tests.doctor.test_diagnosis import SYSTEM
 
 CPU = Wish(Choice("cpu"), Expected(), Source("https://mirror.example/whl"))
-CUDA = Wish(Choice("cu124"), Expected(offloads=True, vendor="NVIDIA", name="NVIDIA GeForce RTX 3090"), Source())
+CUDA = Wish(Choice("cu124"), Expected(offloads=True, gpus=(Sought("NVIDIA", "NVIDIA GeForce RTX 3090"),)), Source())
 VULKAN = replace(CUDA, choice=Choice("vulkan"))
 NO_CUDA = Ended(1, "", "OSError: libcudart.so.12: cannot open shared object file\n")
 

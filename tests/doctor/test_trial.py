@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 
 from qwq_local.doctor import facts
 from qwq_local.doctor.running import Ended, run
-from qwq_local.doctor.trial import Expected, judge, trial
+from qwq_local.doctor.trial import Expected, Sought, judge, trial
 from qwq_local.errors import TrialError
 from qwq_local.llama._trial import describe_trial
 from tests.doctor.installs import ON_GPU, TRIAL
 
-RTX = Expected(offloads=True, vendor="NVIDIA", name="NVIDIA GeForce RTX 3090")
-RADEON = Expected(offloads=True, vendor="AMD")
+GEFORCE = Sought("NVIDIA", "NVIDIA GeForce RTX 3090")
+RTX = Expected(offloads=True, gpus=(GEFORCE,))
+RADEON = Expected(offloads=True, gpus=(Sought("AMD"),))
+BOTH = Expected(offloads=True, gpus=(Sought("NVIDIA", "NVIDIA GeForce GTX 1080"), GEFORCE))
 
 
 def seeing(description: str, **said: object) -> dict[str, Any]:
@@ -30,7 +33,9 @@ def seeing(description: str, **said: object) -> dict[str, Any]:
         ({"version": "1", **ON_GPU}, RTX),
         ({"version": "1", **ON_GPU}, Expected(offloads=True)),
         (seeing("AMD Radeon RX 7900 XTX (RADV NAVI31)", placed={"Vulkan0": 21}), RADEON),
-        (seeing("Apple M4 Max", placed={"Vulkan0": 21}), Expected(offloads=True, vendor="Apple", name="Apple M4")),
+        (seeing("Apple M4 Max", placed={"Vulkan0": 21}), Expected(offloads=True, gpus=(Sought("Apple", "Apple M4"),))),
+        ({"version": "1", **ON_GPU}, BOTH),
+        (seeing("AMD Radeon RX 7900 XTX", placed={"Vulkan0": 21}), replace(RADEON, gpus=(GEFORCE, *RADEON.gpus))),
     ],
 )
 def test_a_build_that_does_what_is_expected_is_taken(said: dict[str, Any], wanted: Expected) -> None:
@@ -44,6 +49,7 @@ def test_a_build_that_does_what_is_expected_is_taken(said: dict[str, Any], wante
         ({"version": "1", **TRIAL, "offloads": True}, RTX, "sees no GPU"),
         (seeing("llvmpipe (LLVM 15.0.6, 256 bits)"), RADEON, "sees llvmpipe.*and no GPU of AMD's"),
         (seeing("Intel(R) Graphics"), RTX, "sees Intel.*and no NVIDIA GeForce RTX 3090"),
+        (seeing("Intel(R) Graphics"), BOTH, "sees Intel.*and no NVIDIA GeForce GTX 1080 or NVIDIA GeForce RTX 3090"),
         ({"version": "1", **ON_GPU, "placed": {"CUDA0": 18, "CPU": 3}}, RTX, "leaves 3 of the built-in model's weights in RAM"),
         ({"version": "1", **ON_GPU, "placed": {}}, RTX, "in RAM"),
     ],

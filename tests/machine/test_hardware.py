@@ -227,6 +227,7 @@ class Nvml:
             "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=24 * GIB, free=21 * GIB),
             "nvmlDeviceGetMaxClockInfo": 9751,
             "nvmlDeviceGetMemoryBusWidth": 384,
+            "nvmlDeviceGetCudaComputeCapability": (8, 6),
             "nvmlDeviceGetComputeRunningProcesses": processes,
             "nvmlDeviceGetGraphicsRunningProcesses": [],
             "nvmlSystemGetCudaDriverVersion_v2": 12_040,
@@ -240,11 +241,12 @@ class Nvml:
         return answer
 
 
-def test_nvml_tells_bandwidth_cuda_and_who_holds_the_memory() -> None:
+def test_nvml_tells_bandwidth_capability_cuda_and_who_holds_the_memory() -> None:
     nvml = Nvml()
     report = nvidia.ask_through(nvml)
     assert report.cuda == (12, 4)
     assert report.cards[0].bandwidth == pytest.approx(936e9, rel=0.001)
+    assert report.cards[0].capability == (8, 6)
     assert [(process.pid, process.held_bytes) for process in report.cards[0].holders] == [(4_000_000, 3 * GIB), (4_000_001, 0)]
     assert report.notes == ("Process 4000000 holds 3.0 GiB of the NVIDIA GeForce RTX 3090's memory.",)
     assert nvml.closed
@@ -269,6 +271,11 @@ def test_a_driver_too_old_to_tell_its_cuda_is_believed_otherwise() -> None:
 @pytest.mark.parametrize("query", ["nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetMemoryBusWidth"])
 def test_a_card_that_does_not_tell_its_clock_has_no_bandwidth(query: str) -> None:
     assert nvidia.ask_through(Nvml(fails=(query,))).cards[0].bandwidth is None
+
+
+def test_a_driver_that_does_not_tell_the_compute_capability_is_believed_otherwise() -> None:
+    [card] = nvidia.ask_through(Nvml(fails=("nvmlDeviceGetCudaComputeCapability",))).cards
+    assert (card.capability, card.name) == (None, "NVIDIA GeForce RTX 3090")
 
 
 def test_a_driver_that_does_not_tell_processes_is_believed_otherwise() -> None:
