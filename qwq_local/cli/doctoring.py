@@ -10,13 +10,15 @@ from typing import Any
 
 import click
 
-from qwq_local.cli.rm import confirm
+from qwq_local.builds import SOURCE
+from qwq_local.cli.rm import agrees
 from qwq_local.configuration import find_folders
 from qwq_local.doctor import facts as asked
 from qwq_local.doctor.condition import Facts, System
 from qwq_local.doctor.diagnosis import Trouble, diagnose
 from qwq_local.doctor.fetch import Source
 from qwq_local.doctor.remedy import Choice, expected, named
+from qwq_local.doctor.running import stderr_descriptor
 from qwq_local.doctor.swap import Done, Swapper, Wish
 from qwq_local.errors import SettingsError
 from qwq_local.machine.nvidia import Report
@@ -38,6 +40,10 @@ def check_options(*, fixes: bool, undoes: bool, only_with_fix: Mapping[str, obje
     stray = next((name for name, value in only_with_fix.items() if value and not fixes), None)
     if stray:
         raise SettingsError(f"{stray} says how --fix is to mend, and it was not asked to.", hint=f"qwq doctor --fix {stray} ...")
+    if only_with_fix.get("--index-url") and only_with_fix.get("--build") == SOURCE:
+        raise SettingsError(
+            "--index-url says where builds come from, and --build source takes none of them: it compiles one.", hint="Say one of them."
+        )
     if is_dry and not (fixes or undoes):
         raise SettingsError("--dry-run tells what --fix or --undo would do, and neither was asked for.", hint="qwq doctor --fix --dry-run")
 
@@ -56,7 +62,7 @@ def undo(*, is_dry: bool, as_json: bool) -> int:
     """Put back what was before the last exchange, also before one that was broken off, or tell how; the exit code."""
     swapper = _swapper(asked.system_facts(Report()))
     if is_dry:
-        steps = swapper.undo_steps()
+        steps = swapper.mend_steps() or swapper.undo_steps()
         click.echo(json.dumps({"steps": steps}) if as_json else "\n".join(_numbered(steps)))
         return 0
     if told := swapper.mend():
@@ -105,7 +111,7 @@ class Fixing:
         if not facts.unfinished:
             return facts
         if self._manner.is_dry:
-            self._steps.append("Put back what was before the exchange that was broken off")
+            self._steps += _swapper(facts.system).mend_steps()
             return replace(facts, unfinished=None)
         told = _swapper(facts.system).mend() or ""
         click.echo(told, err=True)
@@ -118,7 +124,7 @@ class Fixing:
         if self._manner.is_dry:
             self._steps.append(f"Run {trouble.command}" if trouble.can_run else f"Left to you: {trouble.command}")
             return False
-        is_mended = mend(trouble, is_sure=self._manner.is_sure)
+        is_mended = mend(trouble, is_sure=self._manner.is_sure, as_json=self._manner.as_json)
         if is_mended:
             self._mended.append({"check": trouble.check, "command": trouble.command})
         return is_mended
@@ -130,12 +136,8 @@ class Fixing:
             self._steps += swapper.steps(wishes[0])
             self._steps += [f"Where it lacks CUDA's libraries: the same with {wish.choice.name}" for wish in wishes[1:]]
             return False
-        try:
-            confirm(
-                f"{why}\nExchange llama.cpp for the build {choice.name}? It is tried first, and --undo takes it back.",
-                is_sure=self._manner.is_sure,
-            )
-        except click.Abort:
+        question = f"{why}\nExchange llama.cpp for the build {choice.name}? It is tried first, and --undo takes it back."
+        if not agrees(question, is_sure=self._manner.is_sure):
             return False
         done = swapper.exchange(wishes)
         self._mended.append({"check": "llama.cpp", **asdict(done)})
@@ -159,16 +161,15 @@ class Fixing:
         return 0 if is_well else 1
 
 
-def mend(trouble: Trouble, *, is_sure: bool = False) -> bool:
-    """Run a trouble's command after asking; whether it ran and succeeded."""
+def mend(trouble: Trouble, *, is_sure: bool = False, as_json: bool = False) -> bool:
+    """Run a trouble's command after asking; whether it ran and succeeded. Where JSON is wanted of us, what it prints goes to stderr."""
     if not trouble.can_run:
         click.echo(f"Run this yourself, in your own shell: {trouble.command}", err=True)
         return False
-    try:
-        confirm(f"{trouble.finding}\nRun {trouble.command}?", is_sure=is_sure)
-    except click.Abort:
+    if not agrees(f"{trouble.finding}\nRun {trouble.command}?", is_sure=is_sure):
         return False
-    return subprocess.run(trouble.command, shell=True, check=False).returncode == 0  # noqa: S602 - shown and asked for
+    printed_to = stderr_descriptor() if as_json else None
+    return subprocess.run(trouble.command, shell=True, check=False, stdout=printed_to).returncode == 0  # noqa: S602 - shown and asked for
 
 
 def _swapper(system: System) -> Swapper:

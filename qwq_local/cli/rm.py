@@ -41,9 +41,18 @@ def command(name: str, *, is_sure: bool) -> None:
 
 
 def confirm(question: str, *, is_sure: bool) -> None:
-    """Ask on a terminal; raises click.Abort for a no, SettingsError where nobody can be asked."""
+    """Ask on a terminal; raises click.Abort for a no, and otherwise as `agrees`."""
+    if not agrees(question, is_sure=is_sure):
+        raise click.Abort
+
+
+def agrees(question: str, *, is_sure: bool) -> bool:
+    """Ask on a terminal; whether the answer is yes.
+
+    Raises click.Abort for Ctrl-C and the end of input, SettingsError where nobody can be asked.
+    """
     if is_sure:
-        return
+        return True
     if not sys.stdin.isatty():
         raise SettingsError(f"{question} Nobody is here to answer.", hint="Say yes beforehand: --yes")
-    click.confirm(question, abort=True, err=True)
+    return click.confirm(question, err=True)

@@ -67,7 +67,13 @@ def _run_shown(arguments: Sequence[str], environment: Mapping[str, str]) -> Ende
     """Its output goes to our stderr: ours is for answers."""
     told: list[str] = []
     with subprocess.Popen(  # noqa: S603 - pip or uv
-        arguments, env=environment, stdin=subprocess.DEVNULL, stdout=_stderr(), stderr=subprocess.PIPE, text=True, errors="replace"
+        arguments,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=stderr_descriptor(),
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -76,7 +82,7 @@ def _run_shown(arguments: Sequence[str], environment: Mapping[str, str]) -> Ende
     return Ended(process.returncode, "", "".join(told))
 
 
-def _stderr() -> int:
+def stderr_descriptor() -> int:
     """The descriptor of our stderr, or nowhere: a test's has none."""
     try:
         return sys.stderr.fileno()

@@ -132,6 +132,16 @@ class Swapper:
                 self._record.drop(with_done=swap.is_undo)
             return f"The exchange for {swap.build} was broken off: {told}." if swap else None
 
+    def mend_steps(self) -> list[str]:
+        """What `mend` would do, in order; empty where no exchange was broken off. Raises InstallationError as it does."""
+        swap = self._record.broken_off()
+        if not swap:
+            return []
+        if swap.step == "fetching":
+            return [f"Delete the half-fetched build {swap.build} in {self._stage}"]
+        before = f"llama-cpp-python {swap.before}" if swap.before else "no llama-cpp-python"
+        return [f"Put back what was before the exchange for {swap.build} that was broken off: {before}"]
+
     def _take_back(self, swap: Swap) -> str:
         if swap.step == "fetching":
             return "nothing had been exchanged yet, and the half-fetched build is gone"

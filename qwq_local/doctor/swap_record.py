@@ -61,7 +61,7 @@ class SwapRecord:
 
     def broken_off(self) -> Swap | None:
         """The exchange that was begun and not ended, unless a process is still at it. Raises InstallationError as `going`."""
-        if not (self.folder / GOING).is_file():
+        if not self._read(GOING):
             return None
         try:
             with self.locked():
@@ -117,7 +117,10 @@ class SwapRecord:
         path = self.folder / name
         try:
             return Swap(**json.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except OSError as error:
+            hint = "Make it readable for you, or run qwq as the one whose it is."
+            raise InstallationError(f"{path} cannot be read: {error.strerror}.", hint=hint) from error
+        except (ValueError, TypeError) as error:
             raise InstallationError(f"{path} cannot be read: {error}.", hint="Delete it, then run qwq doctor again.") from error

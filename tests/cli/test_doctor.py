@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
-import click
 import pytest
 
-from qwq_local.cli import doctoring
+from qwq_local.cli import _run, doctoring
 from qwq_local.doctor import facts as asked
 from qwq_local.doctor.condition import Build, Facts, Unfinished
 from qwq_local.doctor.diagnosis import Trouble
 from qwq_local.doctor.swap import Swapper
 from tests.doctor.installs import NEW, OLD, ON_GPU, FakePrograms, contents, old_site
-from tests.doctor.test_diagnosis import CPU_BUILD, FAULTS, HEALTHY, M4, MAC, NO_GPU, RADEON, RTX, STORE, SYSTEM, WINDOWS, on
-from tests.programs import Qwq
+from tests.doctor.test_diagnosis import CPU_BUILD, CROWDED, FAULTS, HEALTHY, M4, MAC, NO_GPU, RADEON, RTX, STORE, SYSTEM, WINDOWS, on
+from tests.programs import Qwq, assert_told
 
+Questions: TypeAlias = Callable[[str | type[BaseException]], list[str]]
+PRETENDING = """
+from dataclasses import replace
+from qwq_local.cli import main
+from qwq_local.doctor import facts
+from qwq_local.doctor.condition import BadFile
+from tests.doctor.test_diagnosis import HEALTHY, stored
+facts.gather = lambda: stored(HEALTHY, bad_files=(BadFile("m", "It is damaged.", "echo repaired"),))
+main()
+"""
+"""The program on a machine whose one trouble is mended by a command that prints."""
 IDLE = replace(HEALTHY, build=CPU_BUILD)
 
 
@@ -87,6 +101,15 @@ def test_fix_and_undo_print_one_json_object(site: Path, qwq: Qwq) -> None:
     assert json.loads(qwq("doctor", "--undo", "--json").out)["undone"]["before"] == NEW
 
 
+def test_what_a_command_prints_that_mends_something_is_no_part_of_the_json() -> None:
+    asked_for = [sys.executable, "-c", PRETENDING, "doctor", "--fix", "--yes", "--json"]
+    ended = subprocess.run(asked_for, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert json.loads(ended.stdout)["mended"] == [{"check": "models", "command": "echo repaired"}]
+    assert "repaired" in ended.stderr
+    without_json = subprocess.run(asked_for[:-1], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert "repaired" in without_json.stdout
+
+
 def test_a_build_can_be_named_by_those_who_know_better(site: Path, qwq: Qwq, tmp_path: Path) -> None:
     assert site.is_dir()
     ended = qwq("doctor", "--fix", "--build", "vulkan", "--index-url", tmp_path, "--dry-run")
@@ -98,18 +121,62 @@ def test_a_build_can_be_named_by_those_who_know_better(site: Path, qwq: Qwq, tmp
         assert f"build is '{name}'" in refused.err
 
 
-def decline(*_: object, **__: object) -> None:
-    raise click.Abort
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | type[BaseException]], list[str]]:
+    """Lets a user on a terminal give one answer to every question, or press a key that is none; gives the questions that were asked."""
+
+    def answering(answer: str | type[BaseException]) -> list[str]:
+        asked_for: list[str] = []
+
+        def prompt(question: str) -> str:
+            asked_for.append(question)
+            if not isinstance(answer, str):
+                raise answer
+            return answer
+
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+        monkeypatch.setattr("click.termui.visible_prompt_func", prompt)
+        return asked_for
+
+    return answering
 
 
-def test_nothing_is_exchanged_where_nobody_says_yes(site: Path, qwq: Qwq, monkeypatch: pytest.MonkeyPatch) -> None:
+TWO_TROUBLES = replace(IDLE, gpus=(CROWDED,))
+
+
+@pytest.mark.parametrize("key", [KeyboardInterrupt, EOFError])
+def test_ctrl_c_and_the_end_of_input_at_a_question_end_the_command(
+    site: Path, questions: Questions, monkeypatch: pytest.MonkeyPatch, key: type[BaseException]
+) -> None:
+    before = contents(site)
+    monkeypatch.setattr(asked, "gather", lambda: TWO_TROUBLES)
+    asked_for = questions(key)
+    assert _run(["doctor", "--fix"]) == 130
+    assert len(asked_for) == 1
+    assert contents(site) == before
+
+
+def test_a_no_goes_on_with_the_next_question(site: Path, questions: Questions, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(site)
+    monkeypatch.setattr(asked, "gather", lambda: TWO_TROUBLES)
+    asked_for = questions("n")
+    assert _run(["doctor", "--fix"]) == 1
+    assert len(asked_for) == 2
+    assert contents(site) == before
+
+
+def test_nothing_is_exchanged_where_nobody_is_there_to_say_yes(site: Path, qwq: Qwq) -> None:
     before = contents(site)
     ended = qwq("doctor", "--fix")
     assert ended.code == 2
     assert "Nobody is here to answer" in ended.err
-    monkeypatch.setattr(doctoring, "confirm", decline)
-    assert qwq("doctor", "--fix").code == 1
     assert contents(site) == before
+
+
+def break_off(site: Path) -> None:
+    """As if the exchange had been killed just before it was done."""
+    done = next(site.parent.rglob("done.json"))
+    done.rename(done.with_name("going.json"))
 
 
 @pytest.mark.parametrize("option", ["--fix", "--undo"])
@@ -118,14 +185,53 @@ def test_an_exchange_that_was_broken_off_is_mended_before_anything_else(
 ) -> None:
     before = contents(site)
     qwq("doctor", "--fix", "--yes")
-    done = next(site.parent.rglob("done.json"))
-    done.rename(done.with_name("going.json"))  # as if it had been killed just before it was done
+    break_off(site)
     monkeypatch.setattr(asked, "gather", lambda: replace(HEALTHY, unfinished=Unfinished("cu124", has_begun=True)))
     assert "Put back what was before" in qwq("doctor", "--fix", "--dry-run").out
     ended = qwq("doctor", option)
     assert ended.code == 0
     assert f"The exchange for cu124 was broken off: llama-cpp-python {OLD} is back in its place." in ended.out + ended.err
     assert contents(site) == before
+
+
+@pytest.mark.parametrize("option", ["--fix", "--undo"])
+def test_a_dry_run_tells_what_mends_an_exchange_that_was_broken_off(
+    site: Path, qwq: Qwq, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    qwq("doctor", "--fix", "--yes")
+    break_off(site)
+    after = contents(site.parent)
+    monkeypatch.setattr(asked, "gather", lambda: replace(HEALTHY, unfinished=Unfinished("cu124", has_begun=True)))
+    ended = qwq("doctor", option, "--dry-run")
+    step = f"Put back what was before the exchange for cu124 that was broken off: llama-cpp-python {OLD}"
+    assert ended.out.splitlines()[-1] == f"1. {step}"
+    assert json.loads(qwq("doctor", option, "--dry-run", "--json").out)["steps"] == [step]
+    assert ended.code == 0
+    assert contents(site.parent) == after
+
+
+def test_a_mirror_of_builds_for_one_that_is_compiled_is_refused(site: Path, qwq: Qwq) -> None:
+    assert site.is_dir()
+    ended = qwq("doctor", "--fix", "--build", "source", "--index-url", "https://mirror.example/whl")
+    assert ended.code == 2
+    assert "--index-url" in ended.err
+    assert "--build source" in ended.err
+
+
+def test_a_record_that_may_not_be_read_is_named_with_what_to_do(site: Path, qwq: Qwq, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "find_site", lambda: site)
+    monkeypatch.setattr(asked, "gather", lambda: replace(HEALTHY, unfinished=asked.unfinished()))
+    read, stat = Path.read_text, Path.stat
+
+    def refuse(path: Path, *arguments: Any, **named: Any) -> Any:  # as for a folder of another user's, whose rights root ignores
+        if path.name == "going.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return (stat if not arguments else read)(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
+    for arguments in (["doctor"], ["doctor", "--fix", "--yes"], ["doctor", "--undo"], ["doctor", "--undo", "--dry-run"]):
+        assert_told(qwq(*arguments), 1, "going.json cannot be read: Permission denied.")
 
 
 @pytest.mark.parametrize(
@@ -165,12 +271,11 @@ def test_doctor_says_of_each_check_whether_it_is_fine(qwq: Qwq, monkeypatch: pyt
     assert qwq("doctor") == (0, "gpu        fine\n", "")
 
 
-@pytest.mark.parametrize(("answer", "is_mended"), [("y\n", True), ("n\n", False)])
-def test_doctor_mends_after_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, is_mended: bool) -> None:
+@pytest.mark.parametrize(("answer", "is_mended"), [("y", True), ("n", False)])
+def test_doctor_mends_after_asking(tmp_path: Path, questions: Questions, answer: str, *, is_mended: bool) -> None:
     made = tmp_path / "mended"
     trouble = Trouble("models", "It is damaged.", f"echo yes > {made}")
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: answer.strip())
+    questions(answer)
     assert doctoring.mend(trouble) is is_mended
     assert made.exists() is is_mended
     assert doctoring.mend(Trouble("files", "Few.", "exit 0", can_run=False)) is False
