@@ -82,9 +82,10 @@ def build_facts() -> Build:
 
 def read_build(status: int, printed: str, told: str) -> Build:
     """What that process's end says of the build."""
-    if status:
-        return Build(failure=Ended(status, printed, told).reason)
-    found = json.loads(printed)
+    ended = Ended(status, printed, told)
+    found = ended.answer
+    if status or found is None:
+        return Build(failure=ended.reason)
     return Build(found["offloads"], frozenset(found["features"]), found["cuda"])
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 WINDOWS_ILLEGAL_INSTRUCTION: Final = 0xC000001D
 """How a process ends there that met one (learn.microsoft.com, NTSTATUS values)."""
@@ -34,15 +36,26 @@ class Ended:
 
     @property
     def reason(self) -> str:
-        """Its ending in words: a signal's name, or the last that it complained of."""
+        """Its ending in words, where it was not as wanted: a signal's name, or the last that it complained of."""
         if self.status is None:
             return "it did not end in time"
+        if self.status == 0:
+            return "it ended without an answer"
         if self.status < 0:
             return signal.strsignal(-self.status) or f"signal {-self.status}"
         if self.status == WINDOWS_ILLEGAL_INSTRUCTION:
             return "Illegal instruction"
         lines = [line for line in self.told.strip().splitlines() if line.strip()]
         return lines[-1].strip() if lines else f"exit status {self.status:#x}"
+
+    @property
+    def answer(self) -> dict[str, Any] | None:
+        """The JSON object that it printed, in the last line that is one: libraries print before it and after."""
+        for line in reversed(self.printed.splitlines()):
+            with suppress(ValueError):
+                if isinstance(said := json.loads(line), dict):
+                    return said
+        return None
 
 
 Runner: TypeAlias = Callable[[Order], Ended]

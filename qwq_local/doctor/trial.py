@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -77,7 +76,8 @@ def trial(run: Runner, expected: Expected, folder: Path, *, is_aside: bool = Fal
     if is_aside:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     ended = run(Order((sys.executable, "-m", PROGRAM), environment, seconds=SECONDS))
-    if ended.status != 0:
+    said = ended.answer
+    if ended.status != 0 or said is None:
         lacks_cuda = bool(CUDA_LIBRARY.search(ended.told))
         hint = (
             "It needs CUDA's libraries; --build vulkan needs the driver alone."
@@ -85,7 +85,6 @@ def trial(run: Runner, expected: Expected, folder: Path, *, is_aside: bool = Fal
             else "It is not for this machine, or came damaged: try again, or another one with --build."
         )
         raise TrialError(f"The new build does not run here: {ended.reason}.".replace("..", "."), hint=hint, lacks_cuda=lacks_cuda)
-    said = json.loads(ended.printed)
     if folder.resolve() not in Path(said["file"]).resolve().parents:
         raise TrialError(f"Python finds llama-cpp-python at {said['file']} before the one in {folder}.", hint="Unset PYTHONPATH.")
     return judge(said, expected)

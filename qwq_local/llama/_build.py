@@ -34,4 +34,4 @@ def cuda_of(folder: Path) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(describe_build()))
+    sys.stdout.write(f"\n{json.dumps(describe_build())}\n")  # in a line of its own, whatever a library has printed

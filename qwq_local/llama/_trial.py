@@ -101,4 +101,4 @@ def _home(weight: Tensor) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(describe_trial()))
+    sys.stdout.write(f"\n{json.dumps(describe_trial())}\n")  # in a line of its own, whatever a library has printed

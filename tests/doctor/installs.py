@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from qwq_local.doctor.fetch import Source
+from qwq_local.doctor.remedy import Choice
 from qwq_local.doctor.running import Ended, Order
+from qwq_local.doctor.site import find_installed
+from qwq_local.doctor.swap import Swapper, Wish
+from qwq_local.doctor.trial import Expected
+from tests.doctor.test_diagnosis import SYSTEM
 
 OLD, NEW = "0.3.36", "0.3.40"
+CPU: Final = Wish(Choice("cpu"), Expected(), Source("https://mirror.example/whl"))
 TRIAL: Final = {
     "offloads": False,
     "devices": [{"name": "CPU", "description": "A processor", "kind": "cpu"}],
@@ -74,11 +82,13 @@ def old_site(folder: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Every file below a folder with its mode, the time of its last change and its bytes; and every folder."""
+    """Every file below a folder with its mode, the time of its last change and its bytes; every link with its target; and every folder."""
     found = {}
     for path in folder.rglob("*"):
         changed_ns, held = (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else (0, b"")
-        found[path.relative_to(folder).as_posix()] = (path.stat().st_mode, changed_ns, held)
+        if path.is_symlink():
+            changed_ns, held = 0, os.readlink(os.fsencode(path))
+        found[path.relative_to(folder).as_posix()] = (path.lstat().st_mode, changed_ns, held)
     return found
 
 
@@ -101,3 +111,19 @@ class FakePrograms:
 
     def _found(self, order: Order) -> Path:
         return Path(order.environment.get("PYTHONPATH", str(self.site)).partition(":")[0])
+
+
+class Place:
+    """An environment of its own, and what exchanges llama.cpp in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.site, self.data = folder, old_site(folder), folder / "data"
+        self.run = FakePrograms(self.site)
+        self.told: list[str] = []
+
+    def swapper(self) -> Swapper:
+        return Swapper(SYSTEM, self.data, self.told.append, self.run, self.site)
+
+    def version(self) -> str:
+        found = find_installed(self.site)
+        return found.version if found else "none"

@@ -18,33 +18,16 @@ from qwq_local.doctor.condition import Packager, Unfinished
 from qwq_local.doctor.fetch import Source
 from qwq_local.doctor.remedy import Choice
 from qwq_local.doctor.running import Ended
-from qwq_local.doctor.site import find_installed, find_site
+from qwq_local.doctor.site import find_site
 from qwq_local.doctor.swap import Swapper, Wish
 from qwq_local.doctor.trial import Expected, Sought
 from qwq_local.errors import InstallationError, TrialError
-from tests.doctor.installs import NEW, OLD, ON_GPU, FakePrograms, contents, install, installing, old_site
+from tests.doctor.installs import CPU, NEW, OLD, ON_GPU, Place, contents, install, installing
 from tests.doctor.test_diagnosis import SYSTEM
 
-CPU = Wish(Choice("cpu"), Expected(), Source("https://mirror.example/whl"))
 CUDA = Wish(Choice("cu124"), Expected(offloads=True, gpus=(Sought("NVIDIA", "NVIDIA GeForce RTX 3090"),)), Source())
 VULKAN = replace(CUDA, choice=Choice("vulkan"))
 NO_CUDA = Ended(1, "", "OSError: libcudart.so.12: cannot open shared object file\n")
-
-
-class Place:
-    """An environment of its own, and what exchanges llama.cpp in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.site, self.data = folder, old_site(folder), folder / "data"
-        self.run = FakePrograms(self.site)
-        self.told: list[str] = []
-
-    def swapper(self) -> Swapper:
-        return Swapper(SYSTEM, self.data, self.told.append, self.run, self.site)
-
-    def version(self) -> str:
-        found = find_installed(self.site)
-        return found.version if found else "none"
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ import llama_cpp
 import pytest
 
 from qwq_local.doctor import facts
-from qwq_local.doctor.running import Ended, run
-from qwq_local.doctor.trial import Expected, Sought, judge, trial
+from qwq_local.doctor.running import Ended, Order, run
+from qwq_local.doctor.trial import PROGRAM, Expected, Sought, judge, trial
 from qwq_local.errors import TrialError
 from qwq_local.llama._trial import describe_trial
 from tests.doctor.installs import ON_GPU, TRIAL
@@ -66,6 +68,28 @@ def test_the_installed_build_computes_and_tells_where_its_weights_stand() -> Non
     assert sum(said["placed"].values()) > 0
     assert set(said["placed"]) <= {device["name"] for device in said["devices"]}
     assert said["token"]
+
+
+@pytest.mark.parametrize("printed", ["ggml_cuda_init: found 1 device\n{}\n", "{}\nbye\n", "[1]\n{}\n[2]\n3\nnull\n"])
+def test_what_libraries_print_around_the_answer_is_no_part_of_it(tmp_path: Path, printed: str) -> None:
+    said = json.dumps({"version": "1", "file": str(tmp_path / "llama_cpp.py"), **TRIAL})
+    assert trial(lambda _: Ended(0, printed.format(said)), Expected(), tmp_path).devices == "21 on CPU"
+    assert facts.read_build(0, printed.format('{"offloads": true, "features": [], "cuda": null}'), "").offloads
+
+
+def test_a_build_that_ends_without_an_answer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrialError, match="does not run here: it ended without an answer") as caught:
+        trial(lambda _: Ended(0, "hello\n"), Expected(), tmp_path)
+    assert caught.value.hint
+    assert facts.read_build(0, "hello\n", "").failure == "it ended without an answer"
+
+
+def test_the_answer_of_a_real_trial_stands_in_a_line_of_its_own() -> None:
+    for program in (PROGRAM, facts.BUILD_PROGRAM):
+        loud = f"import runpy, sys; sys.stdout.write('a library'); runpy.run_module({program!r}, run_name='__main__')"
+        ended = run(Order((sys.executable, "-c", loud)))
+        assert ended.answer is not None
+        assert "offloads" in ended.answer
 
 
 @pytest.mark.slow
