@@ -20,10 +20,21 @@ from qwq_local.doctor.condition import System
 from qwq_local.doctor.fetch import Source, fetching, refused
 from qwq_local.doctor.remedy import Choice, hindrance
 from qwq_local.doctor.running import Order, Runner, run
-from qwq_local.doctor.site import STAGE, Installed, clear, exchanged, files_in, find_installed, find_site, in_the_way, left_aside
+from qwq_local.doctor.site import (
+    STAGE,
+    Installed,
+    bring_back,
+    clear,
+    exchanged,
+    files_in,
+    find_installed,
+    find_site,
+    in_the_way,
+    left_aside,
+)
 from qwq_local.doctor.swap_record import Swap, SwapRecord
 from qwq_local.doctor.trial import Expected, Tried, trial
-from qwq_local.doctor.wheel import keep, unpack
+from qwq_local.doctor.wheel import check, keep, unpack
 from qwq_local.errors import InstallationError, TrialError
 
 BEFORE: Final = "what was before"
@@ -80,8 +91,7 @@ class Swapper:
         """
         self.check(wishes)
         with _disk_told(), self._record.locked():
-            if self._record.going():
-                raise InstallationError("An exchange was broken off before.", hint="qwq doctor --fix mends it.")
+            self._refuse_after_a_break()
             for wish in wishes[:-1]:
                 try:
                     return self._exchange(wish)
@@ -112,6 +122,7 @@ class Swapper:
     def undo(self) -> Done:
         """Put back what was before the last exchange. Raises InstallationError where there was none, or its wheel is damaged."""
         with _disk_told(), self._record.locked():
+            self._refuse_after_a_break()
             last = self._undoable()
             self._tell(f"putting llama-cpp-python {last.before} back")
             with self._going(replace(last, build=BEFORE, step="exchanging", is_undo=True)) as installed:
@@ -149,10 +160,16 @@ class Swapper:
             with exchanged(self._site, self._empty_stage()):
                 return "its pieces are gone; before it, there was no llama-cpp-python"
         try:
-            self._put_back(swap.kept)
-        except InstallationError as error:  # a damaged wheel: what is there now is what is left
-            return f"llama-cpp-python {swap.before} is lost ({error})"
+            check(self._record.folder / swap.kept)
+        except InstallationError as error:
+            is_back = bring_back(self._site) and not swap.is_undo
+            return f"llama-cpp-python {swap.before} is {'back in its place' if is_back else 'lost'} ({error})"
+        self._put_back(swap.kept)
         return f"llama-cpp-python {swap.before} is back in its place"
+
+    def _refuse_after_a_break(self) -> None:
+        if self._record.going():
+            raise InstallationError("An exchange was broken off before.", hint="qwq doctor --fix mends it.")
 
     def _undoable(self) -> Swap:
         last = self._record.done()

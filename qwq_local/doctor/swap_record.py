@@ -103,15 +103,16 @@ class SwapRecord:
 
     def new_folder(self) -> Path:
         """A folder for a wheel, of its own since builds of one version have the same name."""
-        numbers = [int(path.name.partition("-")[2]) for path in self.folder.glob("kept-*")]
-        return self.folder / f"kept-{max(numbers, default=0) + 1}"
+        numbers = [path.name.partition("-")[2] for path in self.folder.glob("kept-*")]
+        return self.folder / f"kept-{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"
 
     def _sweep(self) -> None:
+        """Away with wheels that nothing is put back from; what cannot be deleted stays until the next time."""
         done = self._read(DONE)
         used = (self.folder / done.kept).parent if done and done.kept else None
         for folder in self.folder.glob("kept-*"):
             if folder != used:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _read(self, name: str) -> Swap | None:
         path = self.folder / name

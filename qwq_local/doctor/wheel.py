@@ -2,7 +2,7 @@
 
 A wheel as PEP 427 has it, which pip would install as well. Beside the package's own files it holds what the installer wrote into the
 dist-info folder (INSTALLER, REQUESTED, direct_url.json), the files' times, and the installed RECORD under another name, since a wheel's own
-has a hash for every file.
+has a hash for every file. A link is kept as a link, which pip would make a file of.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import csv
 import hashlib
 import io
 import json
+import lzma
 import os
+import re
 import shutil
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -28,6 +31,7 @@ TIMES: Final = "TIMES.installed"
 FASTEST: Final = 1
 """The level of deflate: a library for CUDA has hundreds of megabytes, and there are several."""
 CHUNK_BYTES: Final = 2**20
+_TAG: Final = re.compile(r"^Tag: *([\w.]+)-([\w.]+)-([\w.]+)\s*$", re.MULTILINE | re.ASCII)
 
 
 def keep(site: Path, info: PurePosixPath, files: Iterable[PurePosixPath], folder: Path) -> Path:
@@ -41,14 +45,17 @@ def keep(site: Path, info: PurePosixPath, files: Iterable[PurePosixPath], folder
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=FASTEST, strict_timestamps=False) as archive:
             rows = [_add(archive, site / path, _kept_as(path, info)) for path in sorted(files)]
-            times = {_kept_as(path, info): (site / path).stat().st_mtime_ns for path in files}
-            archive.writestr((info / TIMES).as_posix(), json.dumps(times))
+            times = json.dumps({_kept_as(path, info): (site / path).lstat().st_mtime_ns for path in files}).encode()
+            archive.writestr((info / TIMES).as_posix(), times)
             record = (info / "RECORD").as_posix()
-            archive.writestr(record, _record([*rows, ((info / TIMES).as_posix(), "", ""), (record, "", "")]))
+            archive.writestr(record, _record([*rows, _row((info / TIMES).as_posix(), times), (record, "", "")]))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         check(part)
         part.replace(wheel)
+    except UnicodeEncodeError as error:
+        message = f"{error.object!r} in {site} has a name that no wheel can hold, so that it cannot be kept."
+        raise InstallationError(message, hint="Give it another name, or move it away, then try again.") from error
     finally:
         part.unlink(missing_ok=True)
     return wheel
@@ -58,10 +65,10 @@ def check(wheel: Path) -> None:
     """Raise InstallationError where a file in the wheel is not what its RECORD says, or the wheel cannot be read."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            [record] = [name for name in archive.namelist() if name.endswith(".dist-info/RECORD")]
-            rows = csv.reader(io.StringIO(archive.read(record).decode("utf-8")))
-            bad = [name for name, digest, *_ in rows if digest and digest != _digest_in(archive, name)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            record = archive.read(f"{_info_of(wheel)}/RECORD").decode("utf-8")
+            bad = [name for name, digest, *_ in csv.reader(io.StringIO(record)) if digest and digest != _digest_in(archive, name)]
+            _times(archive, wheel)
+    except (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise InstallationError(f"{wheel} cannot be read: {error}.", hint="Run qwq doctor --fix for a new build.") from error
     if bad:
         raise InstallationError(f"{wheel} is damaged: {bad[0]} is not what was written.", hint="Run qwq doctor --fix for a new build.")
@@ -71,14 +78,17 @@ def unpack(wheel: Path, folder: Path) -> None:
     """Write the files of a kept wheel as they were installed. Raises OSError, and InstallationError for a damaged wheel."""
     check(wheel)
     with zipfile.ZipFile(wheel) as archive:
-        [times_name] = [name for name in archive.namelist() if name.endswith(f".dist-info/{TIMES}")]
-        for name, changed_ns in json.loads(archive.read(times_name)).items():
+        for name, changed_ns in _times(archive, wheel).items():
             path = PurePosixPath(name)
             target = folder / (path.with_name("RECORD") if path.name == INSTALLED_RECORD else path)
             target.parent.mkdir(parents=True, exist_ok=True)
+            mode = archive.getinfo(name).external_attr >> 16
+            if stat.S_ISLNK(mode):
+                target.symlink_to(os.fsdecode(archive.read(name)))
+                continue
             with archive.open(name) as source, target.open("wb") as written:
                 shutil.copyfileobj(source, written, CHUNK_BYTES)
-            target.chmod(archive.getinfo(name).external_attr >> 16)
+            target.chmod(mode)
             os.utime(target, ns=(changed_ns, changed_ns))
 
 
@@ -86,11 +96,30 @@ def _kept_as(path: PurePosixPath, info: PurePosixPath) -> str:
     return (info / INSTALLED_RECORD if path == info / "RECORD" else path).as_posix()
 
 
+def _times(archive: zipfile.ZipFile, wheel: Path) -> dict[str, int]:
+    """When each file was changed, by its name in the wheel."""
+    return dict(json.loads(archive.read(f"{_info_of(wheel)}/{TIMES}")))
+
+
+def _info_of(wheel: Path) -> str:
+    """The dist-info folder of the wheel's own RECORD: that of another version may be kept in it as well."""
+    return f"{wheel.stem.rsplit('-', 3)[0]}.dist-info"
+
+
 def _add(archive: zipfile.ZipFile, source: Path, name: str) -> tuple[str, str, str]:
-    """Add a file with its mode; gives its row in RECORD."""
+    """Add a file with its mode, or a link; gives its row in RECORD."""
+    if source.is_symlink():
+        entry, target = zipfile.ZipInfo(name), os.fsencode(source.readlink())
+        entry.external_attr = stat.S_IFLNK << 16
+        archive.writestr(entry, target)
+        return _row(name, target)
     archive.write(source, name)
     with source.open("rb") as file:
         return name, _digest(file), str(source.stat().st_size)
+
+
+def _row(name: str, content: bytes) -> tuple[str, str, str]:
+    return name, _digest(io.BytesIO(content)), str(len(content))
 
 
 def _record(rows: Iterable[tuple[str, str, str]]) -> str:
@@ -113,8 +142,9 @@ def _digest(file: IO[bytes]) -> str:
 
 
 def _name(site: Path, info: PurePosixPath) -> str:
-    """By the tags in the file WHEEL (PEP 427, "File name convention")."""
-    lines = (site / info / "WHEEL").read_text("utf-8").splitlines()
-    tags = [line.partition(":")[2].strip().split("-") for line in lines if line.startswith("Tag:")] or [["py3", "none", "any"]]
+    """By the tags in the file WHEEL (PEP 427, "File name convention"); where it tells none, as for any machine."""
+    told = site / info / "WHEEL"
+    text = told.read_text("utf-8", errors="replace") if told.is_file() else ""
+    tags = [list(tag) for tag in _TAG.findall(text)] or [["py3", "none", "any"]]
     compressed = "-".join(".".join(dict.fromkeys(parts)) for parts in zip(*tags, strict=True))
     return f"{info.name.removesuffix('.dist-info')}-{compressed}.whl"

@@ -87,7 +87,7 @@ def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     for path in folder.rglob("*"):
         changed_ns, held = (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else (0, b"")
         if path.is_symlink():
-            changed_ns, held = 0, os.readlink(os.fsencode(path))
+            changed_ns, held = 0, os.fsencode(path.readlink())
         found[path.relative_to(folder).as_posix()] = (path.lstat().st_mode, changed_ns, held)
     return found
 
