@@ -125,7 +125,9 @@ def see_choice(proof: Proof, machine: str, build: str, ask: Callable[..., subpro
 
 
 def cpu(proof: Proof) -> None:
-    """Really exchanged, from a folder and from a server, and undone."""
+    """Really exchanged, from a folder and from a server, and undone; with links in its folder, to nothing and to a folder."""
+    for name, target in (("libmine.so", "libgone.so"), ("also", "../lib")):
+        (proof.site / "llama_cpp" / "lib" / name).symlink_to(target)
     before = proof.files()
     done = proof.fix("cpu", "--json")
     tried = json.loads(done.stdout)["mended"][0]["tried"] if done.returncode == 0 else {"devices": error(done)}
@@ -169,7 +171,18 @@ def kills(proof: Proof) -> None:
     told = f"of {KILLS}, at renames {points} of {n_moves}"
     proof.see("kill -9 in the middle: recognized", f"{recognized} {told}", is_so=recognized == KILLS)
     proof.see("   mended, though the mending was killed once too", f"{mended} {told}", is_so=mended == KILLS)
+    killed_and_damaged(proof, before, deadly | {"KILLED_AT": str(n_moves // 2)})
     killed_while_fetching(proof, before)
+
+
+def killed_and_damaged(proof: Proof, before: dict[str, str], deadly: dict[str, str]) -> None:
+    """Killed in the middle, and then the wheel cannot be read that the old build was kept in."""
+    proof.fix("cpu", **deadly)
+    for wheel in proof.data.rglob("*.whl"):
+        wheel.write_bytes(b"damaged")
+    told = proof.qwq("doctor", "--undo")
+    is_back = "is back in its place" in told.stdout and "cannot be read" in told.stdout
+    proof.see("   mended, though the kept wheel was damaged too", proof.version(), is_so=is_back and proof.files() == before)
 
 
 def killed_while_fetching(proof: Proof, before: dict[str, str]) -> None:

@@ -47,10 +47,12 @@ class Proof:
         print(f"{'ok ' if is_so else 'NOT'} {asked:78} {seen}", flush=True)
 
     def files(self) -> dict[str, str]:
-        """Every file of llama-cpp-python, with its hash, and everything that lies beside it."""
+        """Every file of llama-cpp-python with its hash, every link with its target, and everything that lies beside it."""
         tops = [top for part in ("llama_cpp*", "include", "lib") for top in self.site.glob(part)]
         owned = [path for top in tops for path in top.rglob("*") if path.is_file()]
         found = {str(path.relative_to(self.site)): hashlib.sha256(path.read_bytes()).hexdigest() for path in owned}
+        links = (path for top in tops for path in top.rglob("*") if path.is_symlink())
+        found |= {str(path.relative_to(self.site)): f"link to {path.readlink()}" for path in links}
         return found | {path.name: "" for path in self.site.iterdir()}
 
     def version(self) -> str:

@@ -93,8 +93,10 @@ def test_a_build_in_any_state_is_exchanged_and_comes_back_byte_for_byte(place: P
     assert contents(place.folder) == before
 
 
-def kills(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The place as a kill at each rename of an exchange leaves it, one after another."""
+def kills(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch, *, of_undo: bool = False) -> Iterator[None]:
+    """The place as a kill at each rename of an exchange, or of its undoing, leaves it, one after another."""
+    if of_undo:
+        place.swapper().exchange([CPU])
     move = os.replace
     states: list[Path] = []
 
@@ -103,7 +105,10 @@ def kills(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         move(*arguments)
 
     monkeypatch.setattr(os, "replace", watched)
-    place.swapper().exchange([CPU])
+    if of_undo:
+        place.swapper().undo()
+    else:
+        place.swapper().exchange([CPU])
     monkeypatch.undo()
     assert len(states) > 10
     for state in states:
@@ -142,6 +147,20 @@ def test_what_lies_aside_comes_back_where_the_kept_wheel_is_damaged(
         assert place.swapper().mend() is None
     assert "whl cannot be read" in told[-1]
     assert "is back in its place" in told[-1]
+
+
+def test_an_undo_that_was_killed_and_whose_wheel_is_damaged_leaves_the_build_that_it_was_to_undo(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for _ in kills(place, tmp_path, monkeypatch, of_undo=True):
+        spoil_the_wheel(place)
+        told.append(place.swapper().mend() or "")
+        assert place.version() == NEW
+        assert {"llama_cpp/__init__.py", "llama_cpp/of_the_new.py", "include/llama.h"} <= contents(place.site).keys()
+        assert "llama_cpp/of_the_old.py" not in contents(place.site)
+        assert place.swapper().mend() is None
+    assert f"llama-cpp-python {OLD} is lost" in told[-1]
 
 
 def test_what_lies_aside_comes_back_though_that_is_broken_off_too(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
