@@ -262,7 +262,7 @@ def hindered(proof: Proof) -> None:
     tools = proof.folder / "bin"
     tools.mkdir()
     (tools / "apt").symlink_to("/usr/bin/apt")
-    ended = proof.fix("source", PATH=str(tools))
+    ended = proof.qwq(*FIXING, "source", PATH=str(tools))
     proof.see("no compiler", error(ended), is_so="C++ compiler" in ended.stderr and "build-essential" in ended.stderr)
 
 
