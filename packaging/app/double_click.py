@@ -7,12 +7,15 @@ import os
 import sys
 from pathlib import Path
 
+from search_paths import restore_search_paths
+
 
 def main() -> int:
     """Become `qwq desktop`; on Windows, where no process can become another, wait for it."""
     program = str(Path(sys.executable).with_name("qwq.exe" if sys.platform == "win32" else "qwq"))
     command = [program, "desktop", *sys.argv[1:]]
     if sys.platform != "win32":
+        restore_search_paths()  # or else the other executable's bootloader takes this one's folder for the user's wish
         os.execv(program, command)  # noqa: S606 - our own program, and no shell is wanted
     import subprocess
 

@@ -30,6 +30,8 @@ WINDOW_CLASS: Final = "qwq-local"
 QUESTION: Final = "What is 47 + 85?"
 ANSWER: Final = "132"
 WAIT_SECONDS: Final = 120.0
+LIBRARIES: Final = {"LD_LIBRARY_PATH": "/opt/of-the-user"}
+"""The user's own, which the browser is to find."""
 
 
 def main() -> None:
@@ -83,7 +85,7 @@ class Proof:
         self.home.mkdir()
         self.screenshot = screenshot
         self.failed = 0
-        self.environment = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "DISPLAY": DISPLAY, "LANG": "C.UTF-8"}
+        self.environment = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "DISPLAY": DISPLAY, "LANG": "C.UTF-8", **LIBRARIES}
         self.browser = scratch / "browser"
         quiet = " --test-type" if os.geteuid() == 0 else ""  # no bar that says that root has no sandbox
         self.browser.write_text(f'#!/bin/sh\nexec chromium "$@" --remote-debugging-port={DEBUG_PORT}{quiet}\n')
@@ -128,6 +130,7 @@ class Proof:
             browser = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{DEBUG_PORT}")
             page = browser.contexts[0].pages[0]
             self.drive(page, clicked_at)
+            self.look_at_environment()
             self.click_again(app)
             browser.close()
         started_at = time.monotonic()
@@ -163,6 +166,14 @@ class Proof:
             x, y, width, height = (int(told[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
             ImageGrab.grab((x, y, x + width, y + height), xdisplay=DISPLAY).quantize(128).save(self.screenshot, optimize=True)
             show("the window, kept as a picture", True, f"{self.screenshot.name}, {self.screenshot.stat().st_size / 1000:.0f} kB")
+
+    def look_at_environment(self) -> None:
+        """What the browser was started with, the first of its processes."""
+        browser = min(pid for pid, command in self.commands().items() if "--user-data-dir" in command)
+        entries = (Path("/proc") / str(browser) / "environ").read_bytes().decode(errors="replace").split("\0")
+        libraries = [entry for entry in entries if "LIBRARY_PATH" in entry or str(self.program.parent) in entry]
+        expected = [f"{name}={value}" for name, value in LIBRARIES.items()]
+        self.see("the browser finds its own libraries", libraries == expected, ", ".join(libraries))
 
     def click_again(self, app: subprocess.Popen[bytes]) -> None:
         """Another double click while it runs."""

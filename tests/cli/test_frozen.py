@@ -42,16 +42,21 @@ def test_programs_that_an_app_starts_find_their_own_libraries(monkeypatch: pytes
     monkeypatch.delenv("LD_LIBRARY_PATH_ORIG", raising=False)
     if given is not None:
         monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", given)
-    runpy.run_path(str(APP / "start.py"))["restore_search_paths"]()
+    runpy.run_path(str(APP / "search_paths.py"))["restore_search_paths"]()
     assert os.environ.get("LD_LIBRARY_PATH") == then
     assert "LD_LIBRARY_PATH_ORIG" not in os.environ
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there it waits for the other program")
-def test_a_double_click_becomes_the_other_executable_of_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "qwq").write_text('#!/bin/sh\necho "$@"\n')
+@pytest.mark.parametrize("given", [{}, {"LD_LIBRARY_PATH_ORIG": "/opt/lib"}])
+def test_a_double_click_becomes_the_other_executable_of_its_folder_with_the_users_own_libraries(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    (tmp_path / "qwq").write_text('#!/bin/sh\necho "$@" "$LD_LIBRARY_PATH"\n')
     (tmp_path / "qwq").chmod(0o755)
     program, here = str(tmp_path / "qwq-desktop"), str(APP / "double_click.py")
     become = f"import runpy, sys; sys.executable = {program!r}; runpy.run_path({here!r}, None, '__main__')"
-    done = subprocess.run([sys.executable, "-c", become, "-m", "demo"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "desktop -m demo\n"), done.stderr
+    packed = {"LD_LIBRARY_PATH": f"{tmp_path}/_internal", "PYTHONPATH": str(APP)}
+    command = [sys.executable, "-c", become, "-m", "demo"]
+    done = subprocess.run(command, env=os.environ | packed | given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"desktop -m demo {given.get('LD_LIBRARY_PATH_ORIG', '')}\n"), done.stderr
