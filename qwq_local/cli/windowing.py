@@ -21,7 +21,7 @@ from qwq_local.cli.first_run import DEMO
 from qwq_local.cli.serving import prepare
 from qwq_local.cli.terminal import notice, tell_error
 from qwq_local.configuration import find_folders, read_configuration
-from qwq_local.desktop.instance import announce, only_app, running_app
+from qwq_local.desktop.instance import announce, only_app, stand_down
 from qwq_local.desktop.presence import Presence
 from qwq_local.desktop.trouble import tell, words_for
 from qwq_local.desktop.window import Opener, Window, attend, find_opener
@@ -62,9 +62,9 @@ def run(browser: str | None, options: dict[str, Any]) -> None:
 
 def _run(browser: str | None, options: dict[str, Any], folder: Path) -> None:
     opener = find_opener(browser, folder)
-    with only_app(folder) as is_only:
-        if not is_only:
-            opener.open(running_app(folder).address)
+    with only_app(folder) as running:
+        if running:
+            opener.open(running.address)
             return
         served = serve_command.command.make_context("serve", [], default_map=dict(read_configuration().arguments)).params
         served |= options | {"host": HOST, "port": _port(), "stop_seconds": 0.0}
@@ -123,17 +123,21 @@ class App:
 
     def _show(self, address: str, stop: Callable[[], None]) -> None:
         try:
-            announce(self._folder, address)
-            try:
-                self._attend(self._opener, address)
-            except QwqError:
-                if self._opener.browser is None:
-                    raise
-                self._attend(replace(self._opener, browser=None), address)
+            with ExitStack() as ending:
+                ending.callback(stop)
+                ending.callback(stand_down, self._folder)  # first, so that nobody joins what dies
+                announce(self._folder, address)
+                self._attend_somewhere(address)
         except Exception as error:  # noqa: BLE001 - raised by whoever waits for the end
             self._failure = error
-        finally:
-            stop()
+
+    def _attend_somewhere(self, address: str) -> None:
+        try:
+            self._attend(self._opener, address)
+        except QwqError:
+            if self._opener.browser is None:
+                raise
+            self._attend(replace(self._opener, browser=None), address)
 
     def _attend(self, opener: Opener, address: str) -> None:
         self._window = opener.open(address)

@@ -1,13 +1,15 @@
 """One app for one user: the first that starts holds a lock, and tells those that come later where its page is.
 
 The lock is the system's own (flock, or a locked byte on Windows), which it takes back from whatever way a process ends: no file that a
-crash left behind can be taken for an app that runs.
+crash left behind can be taken for an app that runs. An app that ends takes back what it told before its server stops, and holds the lock
+until all of it has ended; who comes meanwhile waits, to be the only one or to join whoever is it then.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -15,13 +17,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import urlsplit
 
 from qwq_local.errors import QwqError
 
 LOCK_NAME: Final = "lock"
 RUNNING_NAME: Final = "running.json"
 START_SECONDS: Final = 30.0
-"""What an app gets from its lock to its address, which takes it about a second."""
+"""What an app gets to end, and the next one from its lock to its address; each takes about a second."""
+ANSWER_SECONDS: Final = 1.0
+"""On this machine a server that listens is reached at once."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +38,26 @@ class Running:
 
 
 @contextmanager
-def only_app(folder: Path) -> Iterator[bool]:
-    """Whether this is the only app of the folder's user; if so, it stays that within the context. Raises QwqError."""
+def only_app(folder: Path, patience_seconds: float = START_SECONDS) -> Iterator[Running | None]:
+    """The app to join; None where this is the only one of the folder's user, which it stays within the context.
+
+    Waits where one ends or has only just started. Raises QwqError.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK_NAME).open("a+b")
     except OSError as error:
         raise _unwritable(folder, error) from error
     with lock:
-        is_only = _lock(lock)
-        if is_only:
-            (folder / RUNNING_NAME).unlink(missing_ok=True)
+        running = _other_app(lock, folder, patience_seconds)
+        if running:
+            yield running
+            return
+        stand_down(folder)  # what a killed one left
         try:
-            yield is_only
+            yield None
         finally:
-            if is_only:
-                (folder / RUNNING_NAME).unlink(missing_ok=True)
+            stand_down(folder)
 
 
 def announce(folder: Path, address: str) -> None:
@@ -61,20 +70,43 @@ def announce(folder: Path, address: str) -> None:
         raise _unwritable(folder, error) from error
 
 
-def running_app(folder: Path, patience_seconds: float = START_SECONDS) -> Running:
-    """The app that holds the lock, waited for where it has only just started. Raises QwqError."""
+def stand_down(folder: Path) -> None:
+    """Take back what was announced: nobody is to join any more."""
+    (folder / RUNNING_NAME).unlink(missing_ok=True)
+
+
+def _other_app(lock: IO[bytes], folder: Path, patience_seconds: float) -> Running | None:
+    """One whose page is there, or None once the lock is ours."""
     deadline = time.monotonic() + patience_seconds
-    while True:
-        try:
-            told = json.loads((folder / RUNNING_NAME).read_text("utf-8"))
-            return Running(int(told["pid"]), str(told["address"]))
-        except (OSError, ValueError, KeyError, TypeError):  # not yet
-            if time.monotonic() > deadline:
-                raise QwqError(
-                    f"QwQ runs already, and has not said where its page is for {patience_seconds:g} s.",
-                    hint=f"End it and start again: {folder / LOCK_NAME} is held by it.",
-                ) from None
+    while not _lock(lock):
+        running = _announced(folder)
+        if running and _answers(running.address):
+            return running
+        if time.monotonic() > deadline:
+            raise QwqError(
+                f"QwQ runs already, and has not said where its page is for {patience_seconds:g} s.",
+                hint=f"End it and start again: {folder / LOCK_NAME} is held by it.",
+            )
         time.sleep(0.05)
+    return None
+
+
+def _announced(folder: Path) -> Running | None:
+    try:
+        told = json.loads((folder / RUNNING_NAME).read_text("utf-8"))
+        return Running(int(told["pid"]), str(told["address"]))
+    except (OSError, ValueError, KeyError, TypeError):  # not yet, or not any more
+        return None
+
+
+def _answers(address: str) -> bool:
+    """Whether a server listens there: one that was told to end, or was killed, does not."""
+    try:
+        parts = urlsplit(address)
+        socket.create_connection((parts.hostname, parts.port), ANSWER_SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _lock(file: IO[bytes]) -> bool:

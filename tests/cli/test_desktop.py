@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -36,6 +37,16 @@ window.HAND_OVER_SECONDS = 0  # whatever ends was a window, however short
 from qwq_local.cli import main
 main()
 """
+SLOWLY = """
+import asyncio, os, pathlib
+from qwq_local.server.desk import Desk
+close = Desk.close
+async def close_slowly(self, *seconds):
+    while not pathlib.Path(os.environ["QWQ_DATA"], "may-end").exists():
+        await asyncio.sleep(0.01)
+    await close(self, *seconds)
+Desk.close = close_slowly
+"""
 
 
 class Desk:
@@ -52,6 +63,8 @@ class Desk:
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
         }
         self.log = folder / "data/desktop/desktop.log"
+        self.lock = folder / "data/desktop/lock"
+        self.running = folder / "data/desktop/running.json"
 
     def program(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -64,20 +77,19 @@ class Desk:
         return [json.loads(path.read_text()) for path in sorted(self.folder.glob("opened-*")) if path.suffix != ".new"]
 
     def address(self) -> str:
-        return str(json.loads((self.folder / "data/desktop/running.json").read_text())["address"])
+        return str(json.loads(self.running.read_text())["address"])
 
     def close_windows(self) -> None:
         (self.folder / "close").touch()
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, how: str = "") -> subprocess.Popen[bytes]:
         quiet = subprocess.DEVNULL
-        return subprocess.Popen(
-            [sys.executable, "-c", QUICKLY, "desktop", *arguments], env=self.environment, stdin=quiet, stdout=quiet, stderr=quiet
-        )
+        command = [sys.executable, "-c", how + QUICKLY, "desktop", *arguments]
+        return subprocess.Popen(command, env=self.environment, stdin=quiet, stdout=quiet, stderr=quiet)
 
     @contextmanager
-    def open(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        with self.start("--browser", str(self.browser), *arguments) as app:
+    def open(self, *arguments: str, how: str = "") -> Iterator[subprocess.Popen[bytes]]:
+        with self.start("--browser", str(self.browser), *arguments, how=how) as app:
             try:
                 wait_until(lambda: bool(self.opened()) or app.poll() is not None)
                 assert app.poll() is None, self.log.read_text()
@@ -90,6 +102,14 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
+
+
+def has_open(pid: int, path: Path) -> bool:
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed just now
+            if descriptor.readlink() == path:
+                return True
+    return False
 
 
 def is_gone(pid: int) -> bool:
@@ -110,7 +130,7 @@ def test_the_window_shows_the_page_of_the_demo_and_closing_it_ends_all(desk: Des
         assert (health["status"], health["model"]) == ("ok", "demo"), "no QwQ is here, and nobody is asked"
         desk.close_windows()
         assert app.wait(60) == 0
-    assert not (desk.folder / "data/desktop/running.json").exists()
+    assert not desk.running.exists()
     assert not (desk.folder / "told").exists()
     assert desk.log.read_text().startswith("qwq desktop: http://127.0.0.1:")
 
@@ -124,6 +144,26 @@ def test_a_second_start_opens_a_window_of_the_same_app(desk: Desk) -> None:
         one, other = (str(window["arguments"]) for window in desk.opened())
         assert one == other, "the same page, and the same profile"
         assert first.poll() is None
+
+
+@pytest.mark.slow
+def test_a_start_while_the_former_app_still_ends_waits_for_its_end_and_shows_a_page_that_lives(desk: Desk) -> None:
+    with desk.open("-m", "demo", how=SLOWLY) as first:
+        (window,) = desk.opened()
+        desk.close_windows()
+        wait_until(lambda: is_gone(int(str(window["pid"]))))
+        (desk.folder / "close").unlink()
+        wait_until(lambda: not desk.running.exists())
+        assert first.poll() is None, "it stands down first, and ends slowly"
+        with desk.start("--browser", str(desk.browser), "-m", "demo") as second:
+            wait_until(lambda: second.poll() is not None or has_open(second.pid, desk.lock))
+            time.sleep(1)  # it tries to be the one
+            (desk.folder / "data/may-end").touch()
+            assert first.wait(60) == 0
+            wait_until(lambda: second.poll() is not None or len(desk.opened()) == 2)
+            assert second.poll() is None, "its window shows its own server"
+            desk.close_windows()
+            assert second.wait(60) == 0
 
 
 @pytest.mark.slow

@@ -2,55 +2,118 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from qwq_local.desktop.instance import RUNNING_NAME, Running, announce, only_app, running_app
+from qwq_local.desktop.instance import RUNNING_NAME, Running, announce, only_app, stand_down
 from qwq_local.errors import QwqError
+from tests.waiting import soon, wait_until
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from qwq_local.desktop.instance import announce, only_app
-with only_app(Path(sys.argv[1])) as is_only:
+with only_app(Path(sys.argv[1])) as running:
     announce(Path(sys.argv[1]), "http://127.0.0.1:1")
-    print(is_only, flush=True)
-    time.sleep(100)
+    print(running, flush=True)
+    time.sleep(float(sys.argv[2]))
 """
 
 
-def test_the_second_app_learns_where_the_page_of_the_first_is(tmp_path: Path) -> None:
-    with only_app(tmp_path / "desktop") as is_only:
-        assert is_only
-        announce(tmp_path / "desktop", "http://127.0.0.1:17327")
+@pytest.fixture
+def page() -> Iterator[str]:
+    """The address of a server."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def start_holder(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
+    """An app whose server is gone, and which ends after so many seconds."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, folder, str(seconds)], stdout=subprocess.PIPE)
+    assert holder.stdout
+    assert holder.stdout.readline() == b"None\n"
+    return holder
+
+
+def test_the_second_app_learns_where_the_page_of_the_first_is(tmp_path: Path, page: str) -> None:
+    with only_app(tmp_path / "desktop") as running:
+        assert running is None
+        announce(tmp_path / "desktop", page)
         with only_app(tmp_path / "desktop") as second:
-            assert not second
-            assert running_app(tmp_path / "desktop") == Running(os.getpid(), "http://127.0.0.1:17327")
+            assert second == Running(os.getpid(), page)
         assert (tmp_path / "desktop" / RUNNING_NAME).is_file(), "the second takes nothing away"
     assert not (tmp_path / "desktop" / RUNNING_NAME).exists()
 
 
 def test_what_a_killed_app_leaves_is_not_taken_for_one_that_runs(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == b"True\n"
-        with only_app(tmp_path) as is_only:
-            assert not is_only
+    with start_holder(tmp_path, 100) as holder:
         holder.kill()
     assert (tmp_path / RUNNING_NAME).is_file()
-    with only_app(tmp_path) as is_only:
-        assert is_only
+    with only_app(tmp_path) as running:
+        assert running is None
         assert not (tmp_path / RUNNING_NAME).exists(), "nobody is sent to where nothing is"
 
 
-@pytest.mark.parametrize("left", ["", "{", "[]", json.dumps({"pid": "x", "address": "y"})])
+def test_an_app_whose_server_is_gone_is_not_joined_but_followed(tmp_path: Path) -> None:
+    with start_holder(tmp_path, 1) as holder, only_app(tmp_path) as running:
+        assert running is None
+        assert holder.wait() == 0
+
+
+def test_an_app_that_is_killed_while_another_waits_for_it_is_followed(tmp_path: Path) -> None:
+    with start_holder(tmp_path, 100) as holder:
+        killing = threading.Timer(0.5, holder.kill)
+        killing.start()
+        with only_app(tmp_path) as running:
+            assert running is None
+        killing.join()
+
+
+def test_an_app_that_stood_down_is_not_joined_though_its_server_answers(tmp_path: Path, page: str) -> None:
+    with only_app(tmp_path):
+        announce(tmp_path, page)
+        stand_down(tmp_path)
+        with pytest.raises(QwqError, match="has not said where its page is"), only_app(tmp_path, patience_seconds=0.2):
+            pass
+
+
+def test_of_two_that_start_while_a_former_one_ends_one_follows_it_and_the_other_joins(tmp_path: Path, page: str) -> None:
+    found: list[Running | None] = []
+    all_done = threading.Event()
+
+    def start() -> None:
+        with only_app(tmp_path) as running:
+            found.append(running)
+            if running is None:
+                announce(tmp_path, page)
+                assert all_done.wait(30)
+
+    with only_app(tmp_path):
+        later = [threading.Thread(target=start) for _ in range(2)]
+        for thread in later:
+            thread.start()
+        time.sleep(0.2)
+        assert not found, "nothing answers yet"
+    wait_until(lambda: len(found) == 2)
+    all_done.set()
+    for thread in later:
+        soon(thread.join)
+    assert found == [None, Running(os.getpid(), page)]
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", json.dumps({"pid": "x", "address": "y"}), json.dumps({"pid": 1, "address": "http://x:y"})])
 def test_an_app_that_never_says_where_its_page_is_is_named(tmp_path: Path, left: str) -> None:
-    (tmp_path / RUNNING_NAME).write_text(left)
-    with pytest.raises(QwqError, match="has not said where its page is") as caught:
-        running_app(tmp_path, patience_seconds=0.1)
+    with only_app(tmp_path):
+        (tmp_path / RUNNING_NAME).write_text(left)
+        with pytest.raises(QwqError, match="has not said where its page is") as caught, only_app(tmp_path, patience_seconds=0.1):
+            pass
     assert str(tmp_path) in caught.value.hint
 
 
