@@ -30,6 +30,9 @@ WINDOW_CLASS: Final = "qwq-local"
 QUESTION: Final = "What is 47 + 85?"
 ANSWER: Final = "132"
 WAIT_SECONDS: Final = 120.0
+HAND_OVER_SECONDS: Final = 5.0
+NEW_PAGE_SECONDS: Final = 30.0
+"""After these the app knows whether a browser that ended before those gave the page to another."""
 LIBRARIES: Final = {"LD_LIBRARY_PATH": "/opt/of-the-user"}
 """The user's own, which the browser is to find."""
 
@@ -96,6 +99,7 @@ class Proof:
         with screen():
             try:
                 self.look_at_window()
+                self.look_at_haste()
                 self.look_at_trouble()
                 self.look_at_death()
             finally:
@@ -171,7 +175,7 @@ class Proof:
         """What the browser was started with, the first of its processes."""
         browser = min(pid for pid, command in self.commands().items() if "--user-data-dir" in command)
         entries = (Path("/proc") / str(browser) / "environ").read_bytes().decode(errors="replace").split("\0")
-        libraries = [entry for entry in entries if "LIBRARY_PATH" in entry or str(self.program.parent) in entry]
+        libraries = [entry for entry in entries if "LIBRARY_PATH" in entry]
         expected = [f"{name}={value}" for name, value in LIBRARIES.items()]
         self.see("the browser finds its own libraries", libraries == expected, ", ".join(libraries))
 
@@ -181,8 +185,18 @@ class Proof:
         second = self.start("--browser", str(self.browser))
         status = second.wait(WAIT_SECONDS)
         waited(lambda: len(windows()) == 2, "no second window")
+        time.sleep(HAND_OVER_SECONDS + 1)
         is_one = self.engines() == engines and len(engines) == 1 and app.poll() is None
         self.see("a second double click", status == 0 and is_one, f"exit {status}, {len(windows())} windows, {len(self.engines())} engine")
+
+    def look_at_haste(self) -> None:
+        """A window that is closed as soon as it is there."""
+        app = self.start("--browser", str(self.browser))
+        waited(windows, "no window")
+        close_windows()
+        closed_at = time.monotonic()
+        status = app.wait(WAIT_SECONDS)
+        self.see("so does closing one at once", status == 0, f"exit {status} after {time.monotonic() - closed_at:.1f} s")
 
     def look_at_trouble(self) -> None:
         """A double click that cannot succeed."""
@@ -209,7 +223,8 @@ class Proof:
         waited(lambda: not self.engines(), "the engine outlives the app")
         again = self.start("--browser", str(self.browser))
         waited(lambda: len(windows()) == 2, "no window after a crash")
-        self.see("killed, it starts again", again.poll() is None, "the orphaned window and a new one; the old engine is gone")
+        time.sleep(NEW_PAGE_SECONDS + 5)
+        self.see("killed, it starts again, and stays", again.poll() is None, "the orphaned window and a new one; the old engine is gone")
         again.terminate()
         waited(lambda: again.poll() is not None, "it does not end when it is told to")
         close_windows()

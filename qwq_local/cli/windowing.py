@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from qwq_local.cli.first_run import DEMO
 from qwq_local.cli.serving import prepare
 from qwq_local.cli.terminal import notice, tell_error
 from qwq_local.configuration import find_folders, read_configuration
-from qwq_local.desktop.instance import announce, only_app, stand_down
+from qwq_local.desktop.instance import announce, joined, only_app, stand_down
 from qwq_local.desktop.presence import Presence
 from qwq_local.desktop.trouble import tell, words_for
 from qwq_local.desktop.window import Opener, Window, attend, find_opener
@@ -62,7 +63,7 @@ def run(browser: str | None, options: dict[str, Any]) -> None:
 
 def _run(browser: str | None, options: dict[str, Any], folder: Path) -> None:
     opener = find_opener(browser, folder)
-    with only_app(folder) as running:
+    with only_app(folder, opener.name) as running:
         if running:
             opener.open(running.address)
             return
@@ -89,6 +90,7 @@ class App:
         self._load = load
         self._qwq: QwQ | None = None
         self._window: Window | None = None
+        self._heeded = 0
         self._failure: Exception | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(name="qwq-window")
@@ -126,7 +128,6 @@ class App:
             with ExitStack() as ending:
                 ending.callback(stop)
                 ending.callback(stand_down, self._folder)  # first, so that nobody joins what dies
-                announce(self._folder, address)
                 self._attend_somewhere(address)
         except Exception as error:  # noqa: BLE001 - raised by whoever waits for the end
             self._failure = error
@@ -140,8 +141,24 @@ class App:
             self._attend(replace(self._opener, browser=None), address)
 
     def _attend(self, opener: Opener, address: str) -> None:
+        heed_others = partial(self._heed_others, opener)
+        announce(self._folder, address)
         self._window = opener.open(address)
-        attend(self._window, self.presence, self._is_busy, self._stopped.wait)
+        self.presence.opened()
+        while True:
+            attend(self._window, self.presence, heed_others, self._is_busy, self._stopped.wait)
+            stand_down(self._folder)
+            if self._stopped.is_set() or not heed_others():
+                return
+            announce(self._folder, address)
+
+    def _heed_others(self, own: Opener) -> bool:
+        """Whether any others have joined since the last time; the presence is told of their windows."""
+        new = joined(self._folder)[self._heeded :]
+        self._heeded += len(new)
+        for browser in new:
+            self.presence.opened(is_elsewhere=browser != own.name)
+        return bool(new)
 
     def _is_busy(self) -> bool:
         numbers = self._qwq.snapshot() if self._qwq else None

@@ -3,6 +3,9 @@
 The lock is the system's own (flock, or a locked byte on Windows), which it takes back from whatever way a process ends: no file that a
 crash left behind can be taken for an app that runs. An app that ends takes back what it told before its server stops, and holds the lock
 until all of it has ended; who comes meanwhile waits, to be the only one or to join whoever is it then.
+
+Who joins leaves a note, and then looks whether the page is still announced; who ends takes that back, and then looks for notes. So one of
+them sees the other, whatever the moment.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from qwq_local.errors import QwqError
 
 LOCK_NAME: Final = "lock"
 RUNNING_NAME: Final = "running.json"
+JOINED_NAME: Final = "joined"
+"""A line for each that joined: where it shows the page."""
 START_SECONDS: Final = 30.0
 """What an app gets to end, and the next one from its lock to its address; each takes about a second."""
 ANSWER_SECONDS: Final = 1.0
@@ -38,8 +43,8 @@ class Running:
 
 
 @contextmanager
-def only_app(folder: Path, patience_seconds: float = START_SECONDS) -> Iterator[Running | None]:
-    """The app to join; None where this is the only one of the folder's user, which it stays within the context.
+def only_app(folder: Path, browser: str, patience_seconds: float = START_SECONDS) -> Iterator[Running | None]:
+    """The app to join, told of the browser; None where this is the only one of the folder's user, which it stays within the context.
 
     Waits where one ends or has only just started. Raises QwqError.
     """
@@ -49,15 +54,15 @@ def only_app(folder: Path, patience_seconds: float = START_SECONDS) -> Iterator[
     except OSError as error:
         raise _unwritable(folder, error) from error
     with lock:
-        running = _other_app(lock, folder, patience_seconds)
+        running = _other_app(lock, folder, browser, patience_seconds)
         if running:
             yield running
             return
-        stand_down(folder)  # what a killed one left
+        _clear(folder)  # of what a killed one left
         try:
             yield None
         finally:
-            stand_down(folder)
+            _clear(folder)
 
 
 def announce(folder: Path, address: str) -> None:
@@ -75,13 +80,28 @@ def stand_down(folder: Path) -> None:
     (folder / RUNNING_NAME).unlink(missing_ok=True)
 
 
-def _other_app(lock: IO[bytes], folder: Path, patience_seconds: float) -> Running | None:
-    """One whose page is there, or None once the lock is ours."""
+def joined(folder: Path) -> list[str]:
+    """The browsers of those that joined, in their order."""
+    try:
+        return (folder / JOINED_NAME).read_text("utf-8", "surrogateescape").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _clear(folder: Path) -> None:
+    for name in (RUNNING_NAME, JOINED_NAME):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _other_app(lock: IO[bytes], folder: Path, browser: str, patience_seconds: float) -> Running | None:
+    """One that was joined, or None once the lock is ours."""
     deadline = time.monotonic() + patience_seconds
     while not _lock(lock):
         running = _announced(folder)
         if running and _answers(running.address):
-            return running
+            _leave_note(folder, browser)
+            if _announced(folder) == running:
+                return running
         if time.monotonic() > deadline:
             raise QwqError(
                 f"QwQ runs already, and has not said where its page is for {patience_seconds:g} s.",
@@ -89,6 +109,14 @@ def _other_app(lock: IO[bytes], folder: Path, patience_seconds: float) -> Runnin
             )
         time.sleep(0.05)
     return None
+
+
+def _leave_note(folder: Path, browser: str) -> None:
+    try:
+        with (folder / JOINED_NAME).open("a", encoding="utf-8", errors="surrogateescape") as note:
+            note.write(f"{browser}\n")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def _announced(folder: Path) -> Running | None:

@@ -19,8 +19,8 @@ from qwq_local.errors import QwqError, SettingsError
 
 DEFAULT: Final = "default"
 """The name, instead of a path, of whatever opens web pages here."""
-HAND_OVER_SECONDS: Final = 5.0
-"""A browser that ends so soon after it was started, and well, gave the page to one that ran already."""
+FAILURE_SECONDS: Final = 5.0
+"""A browser that ends so soon after it was started, and not well, showed nothing."""
 LOOK_SECONDS: Final = 0.25
 CLOSE_SECONDS: Final = 5.0
 
@@ -29,7 +29,7 @@ class Window(Protocol):
     """Where the page is shown."""
 
     def has_closed(self) -> bool | None:
-        """Whether it has; None where only the page's silence can tell. Raises QwqError where it cannot be shown there."""
+        """Whether its browser has ended; None where only the page's silence can tell. Raises QwqError where it cannot be shown there."""
         ...
 
     def close(self) -> None:
@@ -43,6 +43,11 @@ class Opener:
 
     browser: Path | None
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """The browser's path, or "default"; windows of one name and folder are windows of one browser."""
+        return str(self.browser or DEFAULT)
 
     def open(self, address: str) -> Window:
         """Show a page. Raises QwqError."""
@@ -81,18 +86,18 @@ class OwnWindow:
             raise QwqError(
                 f"{command[0]} cannot be started: {error.strerror}.", hint=f"Use another browser: --browser {DEFAULT}"
             ) from error
-        self._hands_over: bool | None = None
+        self._has_failed: bool | None = None
 
     def has_closed(self) -> bool | None:
         """Browsers end with their last window on Linux only; elsewhere they may stay, and the page's silence has to tell."""
         status = self._process.poll()
         if status is None:
             return False if sys.platform == "linux" else None
-        if self._hands_over is None:
-            self._hands_over = self._clock() - self._started_at < HAND_OVER_SECONDS
-        if self._hands_over and status:
+        if self._has_failed is None:
+            self._has_failed = bool(status) and self._clock() - self._started_at < FAILURE_SECONDS
+        if self._has_failed:
             raise QwqError(f"{self._program} ended with exit status {status} and showed no window.", hint=f"Use --browser {DEFAULT}")
-        return None if self._hands_over else True
+        return True
 
     def close(self) -> None:
         """End the browser, which is nobody's but this window's."""
@@ -119,13 +124,19 @@ class Tab:
         """It is the user's."""
 
 
-def attend(window: Window, presence: Presence, is_busy: Callable[[], bool], has_stopped: Callable[[float], bool]) -> None:
-    """Return once the window has closed, or the page was not seen for long while nothing is answered, or the server stopped.
+def attend(
+    window: Window, presence: Presence, heed_others: Callable[[], object], is_busy: Callable[[], bool], has_stopped: Callable[[float], bool]
+) -> None:
+    """Return once nobody is left to look at the page, or the server stopped.
 
-    `has_stopped` waits so many seconds for that. Raises QwqError where the window cannot be shown.
+    `heed_others` tells the presence of windows that others opened; `has_stopped` waits so many seconds for the server's end. Raises
+    QwqError where the window cannot be shown.
     """
     while not has_stopped(LOOK_SECONDS):
-        is_lost = presence.is_lost(is_busy=is_busy())
+        heed_others()
         has_closed = window.has_closed()
-        if has_closed or (has_closed is None and is_lost):
+        if has_closed:
+            presence.closed()
+        is_lost = presence.is_lost(is_busy=is_busy())
+        if is_lost and has_closed is not False:
             return

@@ -7,13 +7,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from qwq_local.cli import windowing
+from qwq_local.desktop import presence
+from qwq_local.desktop.instance import JOINED_NAME
+from qwq_local.desktop.window import LOOK_SECONDS, Opener
+from qwq_local.runtime import QwQ
 from tests.programs import posix, program
 from tests.serving import TRUST
 from tests.waiting import wait_until
@@ -31,11 +36,17 @@ told.rename(here / f"opened-{{os.getpid()}}")
 while not (here / "close").exists():
     time.sleep(0.01)
 """
-QUICKLY = """
-from qwq_local.desktop import window
-window.HAND_OVER_SECONDS = 0  # whatever ends was a window, however short
+MAIN = """
 from qwq_local.cli import main
 main()
+"""
+QUICKLY = """
+from qwq_local.desktop import presence
+presence.HAND_OVER_SECONDS = 0  # whatever ends was a window, however short
+"""
+IMPATIENTLY = """
+from qwq_local.desktop import presence
+presence.NEW_PAGE_SECONDS = 1
 """
 SLOWLY = """
 import asyncio, os, pathlib
@@ -82,13 +93,13 @@ class Desk:
     def close_windows(self) -> None:
         (self.folder / "close").touch()
 
-    def start(self, *arguments: str, how: str = "") -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, how: str = QUICKLY) -> subprocess.Popen[bytes]:
         quiet = subprocess.DEVNULL
-        command = [sys.executable, "-c", how + QUICKLY, "desktop", *arguments]
+        command = [sys.executable, "-c", how + MAIN, "desktop", *arguments]
         return subprocess.Popen(command, env=self.environment, stdin=quiet, stdout=quiet, stderr=quiet)
 
     @contextmanager
-    def open(self, *arguments: str, how: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    def open(self, *arguments: str, how: str = QUICKLY) -> Iterator[subprocess.Popen[bytes]]:
         with self.start("--browser", str(self.browser), *arguments, how=how) as app:
             try:
                 wait_until(lambda: bool(self.opened()) or app.poll() is not None)
@@ -147,8 +158,64 @@ def test_a_second_start_opens_a_window_of_the_same_app(desk: Desk) -> None:
 
 
 @pytest.mark.slow
+def test_a_window_that_is_closed_at_once_ends_the_app_too(desk: Desk) -> None:
+    with desk.open("-m", "demo", how=IMPATIENTLY) as app:
+        desk.close_windows()
+        assert app.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_a_window_that_a_second_start_opened_in_another_browser_keeps_its_server(desk: Desk) -> None:
+    elsewhere = Desk(desk.folder / "elsewhere")
+    with desk.open("-m", "demo") as app:
+        with desk.start("--browser", str(elsewhere.browser)) as second:
+            assert second.wait(60) == 0
+        wait_until(lambda: len(elsewhere.opened()) == 1)
+        (window,) = desk.opened()
+        desk.close_windows()
+        wait_until(lambda: is_gone(int(str(window["pid"]))))
+        time.sleep(2)  # more than the app takes to see it and to end
+        assert app.poll() is None
+        assert httpx.get(f"{desk.address()}/health", verify=TRUST).status_code in {200, 503}
+        elsewhere.close_windows()
+
+
+def load_nothing(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
+    raise AssertionError(f"nobody asks for {model} {on_progress}")
+
+
+class ClosedWindow:
+    def has_closed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """It has."""
+
+
+def test_an_app_that_is_joined_just_when_its_window_closes_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def stand_down(_: Path) -> None:
+        steps.append("stood down")
+        if len(steps) == 2:
+            (tmp_path / JOINED_NAME).write_text("chromium\n")
+
+    monkeypatch.setattr(presence, "HAND_OVER_SECONDS", 0)
+    monkeypatch.setattr(windowing, "announce", lambda *_: steps.append("announced"))
+    monkeypatch.setattr(windowing, "stand_down", stand_down)
+    monkeypatch.setattr(Opener, "open", lambda *_: ClosedWindow())
+    app = windowing.App(Opener(Path("chromium"), tmp_path), tmp_path, load_nothing)
+    with app.ended():
+        app.listens("http://127.0.0.1:1", lambda: steps.append("stopped"))
+        wait_until(lambda: len(steps) == 3)
+        time.sleep(2 * LOOK_SECONDS)
+        assert steps == ["announced", "stood down", "announced"]
+    assert steps[-2:] == ["stood down", "stopped"]
+
+
+@pytest.mark.slow
 def test_a_start_while_the_former_app_still_ends_waits_for_its_end_and_shows_a_page_that_lives(desk: Desk) -> None:
-    with desk.open("-m", "demo", how=SLOWLY) as first:
+    with desk.open("-m", "demo", how=QUICKLY + SLOWLY) as first:
         (window,) = desk.opened()
         desk.close_windows()
         wait_until(lambda: is_gone(int(str(window["pid"]))))

@@ -107,7 +107,7 @@ def _build_and_open_windows(home: Path) -> None:
     for profile in (desktop / "browser", snap / "qwq-local"):
         (profile / "Default").mkdir(parents=True)
         (profile / "Default" / "Cookies").write_bytes(b"x" * 2000)
-    for name in ("running.json", "lock", "desktop.log", "desktop.log.old", "trouble.html"):
+    for name in ("running.json", "joined", "lock", "desktop.log", "desktop.log.old", "trouble.html"):
         (desktop / name).touch()
 
 

@@ -49,10 +49,10 @@ def test_a_browser_that_does_not_end_when_it_is_told_to_is_killed(tmp_path: Path
     assert own._process.returncode == -signal.SIGKILL
 
 
-def test_a_browser_that_gave_the_page_to_another_tells_nothing_of_the_window() -> None:
+def test_a_browser_that_ends_well_has_closed_however_soon() -> None:
     own = process_of("", seconds_it_lived=1)
     wait_until(lambda: has_ended(own))
-    assert own.has_closed() is None
+    assert own.has_closed() is True
 
 
 def test_a_browser_that_fails_at_once_is_told_with_its_status() -> None:
@@ -85,21 +85,33 @@ def lost_presence() -> Presence:
     return Presence(lambda: next(times, 1.0), unseen_seconds=0.5)
 
 
+def nobody() -> None:
+    """Opens no other window."""
+
+
 def test_the_app_is_over_once_its_window_has_closed() -> None:
-    attend(Scripted(False, False, True), Presence(), lambda: False, lambda _: False)
+    times = iter([0.0])
+    attend(Scripted(False, False, True), Presence(lambda: next(times, 60.0)), nobody, lambda: False, lambda _: False)
 
 
 def test_without_a_process_to_watch_the_silence_of_the_page_ends_the_app_but_not_while_it_answers() -> None:
-    attend(Scripted(None), lost_presence(), lambda: False, lambda _: False)
+    attend(Scripted(None), lost_presence(), nobody, lambda: False, lambda _: False)
     stops = iter([False, False, True])
-    attend(Scripted(None), lost_presence(), lambda: True, lambda _: next(stops))
+    attend(Scripted(None), lost_presence(), nobody, lambda: True, lambda _: next(stops))
     assert next(stops, None) is None, "it went on until the server stopped"
 
 
 def test_a_hidden_window_of_its_own_may_be_silent() -> None:
     stops = iter([False, False, True])
-    attend(Scripted(False), lost_presence(), lambda: False, lambda _: next(stops))
+    attend(Scripted(False), lost_presence(), nobody, lambda: False, lambda _: next(stops))
     assert next(stops, None) is None
+
+
+def test_a_window_that_a_later_start_opened_elsewhere_keeps_the_app() -> None:
+    presence = Presence(lambda: 60.0)
+    stops = iter([False, False, True])
+    attend(Scripted(False, True), presence, lambda: presence.opened(is_elsewhere=True), lambda: False, lambda _: next(stops))
+    assert next(stops, None) is None, "it went on until the server stopped"
 
 
 def says_of_closing(shown: Window) -> bool | None:

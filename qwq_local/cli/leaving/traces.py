@@ -31,7 +31,9 @@ CHATS: Final = ("chats.db", "chats.db-wal", "chats.db-shm", "chats.db-suspect", 
 EVALUATIONS: Final = "evaluations/*.jsonl"
 BUILD: Final = "builds/" + "[0-9a-f]" * 12
 BUILD_FILES: Final = tuple(f"{BUILD}/{name}" for name in ("going.json*", "done.json", "lock"))
-DESKTOP_FILES: Final = tuple(f"desktop/{name}" for name in ("running.json*", "lock", "desktop.log", "desktop.log.old", "trouble.html"))
+DESKTOP_FILES: Final = tuple(
+    f"desktop/{name}" for name in ("running.json*", "joined", "lock", "desktop.log", "desktop.log.old", "trouble.html")
+)
 PACKED_BROWSERS: Final = (".var/app/*/qwq-local", "snap/chromium/common/qwq-local")
 """Where a browser of Flatpak or Snap keeps the profile of the desktop window, in the home folder."""
 MODEL_SUFFIX: Final = ".gguf"
