@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -28,7 +29,9 @@ PAGES: Final = (
 
 def main() -> None:
     """Run all, print a line for each, and end with the number of those that were not as promised."""
-    program = Path(sys.argv[1]).resolve() / "qwq"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what build.py made")
+    program = parser.parse_args().folder.resolve() / "qwq"
     with tempfile.TemporaryDirectory(prefix="qwq-proof-") as home:
         failed = run_all(program, Path(home))
     sys.exit(f"{failed} not as promised" if failed else 0)

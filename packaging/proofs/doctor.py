@@ -7,6 +7,7 @@ seen, and ends with 1 where something is not as promised.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -28,6 +29,7 @@ KILLS: Final = 6
 
 def main() -> int:
     """Make everything, ask everything, and tell."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qwq-proof-") as made:
         folder = Path(made)

@@ -9,6 +9,7 @@ not as promised. Needs the network or pip's cache; man, bash-completion and root
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -202,11 +203,14 @@ def deny(here: Installed, table: Table) -> None:
 
 def main() -> int:
     """Do it all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("python", nargs="?", default=sys.executable, metavar="PYTHON", help="what the environment is made with")
+    python = parser.parse_args().python
     table = Table()
     with tempfile.TemporaryDirectory(prefix="qwq-shell-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        here, wheel = make(folder, sys.argv[1] if len(sys.argv) > 1 else sys.executable)
+        here, wheel = make(folder, python)
         before = here.files()
         failed = use(here)
         used = here.files()
