@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -47,20 +48,26 @@ def test_settings_are_kept_in_the_chat_and_for_new_ones(visit: Visit, quick: End
     assert options(page) == {"system": "", "options": {"thinks": False}}
 
 
-def test_a_key_is_asked_for_and_kept_until_the_tab_is_closed(visit: Visit) -> None:
+@pytest.fixture
+def secured() -> Iterator[Endpoint]:
+    """A server that wants a key. Asked for before `visit`, it outlives the page, which may still be fetching its fonts."""
     settings = ServerSettings(DeskSettings("demo"), replace(GUARD, keys=("secret-key",)))
-    with running(settings, load_here) as secured:
-        page = visit(secured, forgiven=("401",)).page
-        page.fill("#key", "wrong")
-        page.press("#key", "Enter")
-        expect(page.locator("#key-error")).to_contain_text("does not know this key")
-        page.fill("#key", "secret-key")
-        page.press("#key", "Enter")
-        ask(page, "What is 47 + 85?")
-        expect(page.locator(".prose")).to_contain_text("132")
-        page.reload()
-        expect(page.locator(".prose")).to_contain_text("132")
-        assert "secret-key" not in json.dumps(page.evaluate("({...localStorage})"))
+    with running(settings, load_here) as endpoint:
+        yield endpoint
+
+
+def test_a_key_is_asked_for_and_kept_until_the_tab_is_closed(secured: Endpoint, visit: Visit) -> None:
+    page = visit(secured, forgiven=("401",)).page
+    page.fill("#key", "wrong")
+    page.press("#key", "Enter")
+    expect(page.locator("#key-error")).to_contain_text("does not know this key")
+    page.fill("#key", "secret-key")
+    page.press("#key", "Enter")
+    ask(page, "What is 47 + 85?")
+    expect(page.locator(".prose")).to_contain_text("132")
+    page.reload()
+    expect(page.locator(".prose")).to_contain_text("132")
+    assert "secret-key" not in json.dumps(page.evaluate("({...localStorage})"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
