@@ -17,11 +17,20 @@ def typed_line() -> str:
     Python's own readline sleeps on until a key is pressed where a signal comes just before it begins to read: the signal only leaves a
     mark, which is looked at before, and after. Here the signal is something to read, too.
     """
-    if os.name == "posix" and sys.stdin.isatty() and threading.current_thread() is threading.main_thread():
-        with _signals() as signals:
-            while sys.stdin not in select.select([sys.stdin, signals], [], [])[0]:
-                os.read(signals, 4096)  # Python handles the signal now; what it does not end by that goes on
-    return sys.stdin.readline()
+    if os.name != "posix" or not sys.stdin.isatty() or threading.current_thread() is not threading.main_thread():
+        return sys.stdin.readline()
+    line = b""
+    with _signals() as signals:
+        while not line.endswith(b"\n") and (letter := _next_byte(sys.stdin.fileno(), signals)):
+            line += letter
+    return line.decode(sys.stdin.encoding, "replace")
+
+
+def _next_byte(keyboard: int, signals: int) -> bytes:
+    """One at a time, since what Python has read ahead no select tells of; none at the end."""
+    while keyboard not in select.select([keyboard, signals], [], [])[0]:
+        os.read(signals, 4096)  # Python handles the signal now; what it does not end by that goes on
+    return os.read(keyboard, 1)
 
 
 @contextmanager

@@ -29,6 +29,15 @@ class Keyboard:
     fileno = functools.partial(getattr(ctypes.CDLL(None), "raise"), signal.SIGINT)  # leaves the signal's mark, and gives 0
 sys.stdin = Keyboard()
 """
+TAKES_ALL_THAT_IS_TYPED_AT_ONCE = """
+import select, termios, time, tty
+before = termios.tcgetattr(0)
+tty.setcbreak(0)
+print("ready", flush=True)
+select.select([0], [], [])
+time.sleep(0.2)
+termios.tcsetattr(0, termios.TCSANOW, before)
+"""
 TELLS_OF_A_SIGNAL = """
 import signal
 signal.signal(signal.SIGUSR1, lambda *_: print("called", flush=True))
@@ -55,6 +64,16 @@ def test_lines_come_one_by_one_until_the_end(read: Callable[..., Terminal]) -> N
         terminal.await_text(line)
     terminal.type("\x04")
     terminal.await_text("end")
+    assert terminal.end() == 0
+
+
+@posix
+def test_lines_that_came_at_once_are_read_one_by_one(read: Callable[..., Terminal]) -> None:
+    terminal = read(TAKES_ALL_THAT_IS_TYPED_AT_ONCE)
+    terminal.type("one\ntwo\n")
+    for line in (r"'one\n'", r"'two\n'"):
+        terminal.await_text(line)
+    terminal.type("\x04")
     assert terminal.end() == 0
 
 
