@@ -228,6 +228,22 @@ def test_of_a_folder_of_models_that_was_named_only_what_was_pulled_goes(qwq: Qwq
     assert _files(home / DATA / "models") == {path.removeprefix(f"{DATA}/models/") for path in MODELS | PARTS}
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_what_somebody_put_beside_a_model_stays(qwq: Qwq, home: Path, monkeypatch: pytest.MonkeyPatch, *, is_named: bool) -> None:
+    models = home / DATA / "models"
+    if is_named:
+        monkeypatch.setenv("QWQ_MODELS", str(models.rename(home / "models")))
+        models = home / "models"
+    beside = [models / f"QwQ-32B-Q4_K_M.gguf{end}" for end in (".json.bak", ".json-notes.txt", ".txt", ".json.new.old")]
+    for path in beside:
+        path.write_text("mine\n", "utf-8")
+    (models / "of-mine.gguf.json.new").mkdir()
+    assert qwq(*GOES, "--models").code == 0
+    assert [path.read_text("utf-8") for path in beside] == ["mine\n"] * 4
+    assert not any((models / f"QwQ-32B-Q4_K_M.gguf{end}").exists() for end in ("", ".json", ".json.new"))
+    assert (models / "of-mine.gguf.json.new").is_dir()
+
+
 def test_of_a_linked_folder_of_models_only_what_was_pulled_goes(qwq: Qwq, home: Path) -> None:
     theirs = home / "lmstudio"
     (home / DATA / "models").rename(theirs)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -37,6 +36,8 @@ DESKTOP_FILES: Final = tuple(
 PACKED_BROWSERS: Final = (".var/app/*/qwq-local", "snap/chromium/common/qwq-local")
 """Where a browser of Flatpak or Snap keeps the profile of the desktop window, in the home folder."""
 MODEL_SUFFIX: Final = ".gguf"
+RECORD_SUFFIXES: Final = (".json", ".json.new")
+"""Behind a model's own: its record, also one whose writer was killed."""
 PART_SUFFIXES: Final = (".part", ".part.json", ".part.json.new", ".lock")
 
 
@@ -111,10 +112,9 @@ def _models(folders: Folders) -> Trace:
     is_own = folder == folders.data / "models" and not folder.is_symlink()
     files = [path for path in _matching(folder, f"**/*{MODEL_SUFFIX}") if not path.is_dir()]
     ours = [path for path in files if is_own or record_path(path).is_file()]
-    if is_own:
-        records = _matching(folder, f"**/*{MODEL_SUFFIX}.json*")
-    else:
-        records = (path for model in ours for path in _matching(model.parent, f"{escape(record_path(model).name)}*"))
+    named = [model.with_name(f"{model.name}{suffix}") for model in ours for suffix in RECORD_SUFFIXES]
+    orphans = [path for suffix in RECORD_SUFFIXES for path in _matching(folder, f"**/*{MODEL_SUFFIX}{suffix}")] if is_own else []
+    records = [path for path in dict.fromkeys((*named, *orphans)) if path.is_symlink() or path.is_file()]
     parts = [path for path in _matching(folder / PARTS_FOLDER, "*") if path.name.endswith(PART_SUFFIXES)]
     inner = sorted({parent for path in ours for parent in path.parents if folder in parent.parents}, key=lambda path: -len(path.parts))
     return Trace("models", (*ours, *records, *parts), folders=(*inner, folder / PARTS_FOLDER, folder), kept="models")
