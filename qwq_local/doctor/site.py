@@ -66,11 +66,13 @@ def find_installed(site: Path) -> Installed | None:
     infos = _infos(site)
     for info in infos:
         _refuse_others(site, info)
-    if (site / PACKAGE).is_symlink():
-        raise InstallationError(
-            f"{site / PACKAGE} is a link to {(site / PACKAGE).readlink()}: its files are that folder's.",
-            hint="Delete the link, then run qwq doctor --fix again.",
-        )
+    folders = {site / PACKAGE, *(parent for path in _named(site) for parent in path.parents if site in parent.parents)}
+    for folder in sorted(folders):
+        if folder.is_symlink():
+            raise InstallationError(
+                f"{folder} is a link to {folder.readlink()}: its files are that folder's.",
+                hint="Delete the link, then run qwq doctor --fix again.",
+            )
     files = files_in(site)
     if not files:
         return None
@@ -113,11 +115,15 @@ def files_in(site: Path) -> tuple[PurePosixPath, ...]:
     """All of llama-cpp-python there, whole or in pieces, with what somebody added to its folder; its RECORD comes first."""
     infos = _infos(site)
     found = {path for folder in (site / PACKAGE, *infos) for path in folder.rglob("*") if _is_file(path)}
-    records = [info / "RECORD" for info in infos if (info / "RECORD").is_file()]
-    named = {site / name for record in records for name in _names(record)}
-    # What lies outside, as programs do, stays.
-    found |= {path for path in named if ".." not in path.parts and path.is_relative_to(site) and _is_file(path)}
+    found |= {path for path in _named(site) if _is_file(path)}
+    records = [info / "RECORD" for info in infos]
     return tuple(PurePosixPath(path.relative_to(site).as_posix()) for path in sorted(found, key=lambda path: (path not in records, path)))
+
+
+def _named(site: Path) -> set[Path]:
+    """What the dist-info folders say was installed; what lies outside, as programs do, stays."""
+    named = {site / name for info in _infos(site) for name in _names(info / "RECORD")}
+    return {path for path in named if ".." not in path.parts and path.is_relative_to(site)}
 
 
 def _files_of(stage: Path) -> list[PurePosixPath]:

@@ -2,7 +2,7 @@
 
 A wheel as PEP 427 has it, which pip would install as well. Beside the package's own files it holds what the installer wrote into the
 dist-info folder (INSTALLER, REQUESTED, direct_url.json), the files' times, and the installed RECORD under another name, since a wheel's own
-has a hash for every file. A link is kept as a link, which pip would make a file of.
+has a hash for every file. A link is kept as a link, which pip would make a file of, unless it leads to a file elsewhere.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def keep(site: Path, info: PurePosixPath, files: Iterable[PurePosixPath], folder
     part = wheel.with_suffix(".part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=FASTEST, strict_timestamps=False) as archive:
-            rows = [_add(archive, site / path, _kept_as(path, info)) for path in sorted(files)]
-            times = json.dumps({_kept_as(path, info): (site / path).lstat().st_mtime_ns for path in files}).encode()
+            kept = [path for path in sorted(files) if path not in (info / INSTALLED_RECORD, info / TIMES)]  # pip's, of a wheel of ours
+            rows = [_add(archive, site, site / path, _kept_as(path, info)) for path in kept]
+            times = json.dumps({_kept_as(path, info): _changed_ns(site, site / path) for path in kept}).encode()
             archive.writestr((info / TIMES).as_posix(), times)
             record = (info / "RECORD").as_posix()
             archive.writestr(record, _record([*rows, _row((info / TIMES).as_posix(), times), (record, "", "")]))
@@ -106,9 +107,18 @@ def _info_of(wheel: Path) -> str:
     return f"{wheel.stem.rsplit('-', 3)[0]}.dist-info"
 
 
-def _add(archive: zipfile.ZipFile, source: Path, name: str) -> tuple[str, str, str]:
+def _is_link(site: Path, source: Path) -> bool:
+    """Whether it is kept as a link. One to a file elsewhere is not, such as into uv's cache: that may be gone when the build comes back."""
+    return source.is_symlink() and not (source.is_file() and not source.resolve().is_relative_to(site.resolve()))
+
+
+def _changed_ns(site: Path, source: Path) -> int:
+    return (source.lstat() if _is_link(site, source) else source.stat()).st_mtime_ns
+
+
+def _add(archive: zipfile.ZipFile, site: Path, source: Path, name: str) -> tuple[str, str, str]:
     """Add a file with its mode, or a link; gives its row in RECORD."""
-    if source.is_symlink():
+    if _is_link(site, source):
         entry, target = zipfile.ZipInfo(name), os.fsencode(source.readlink())
         entry.external_attr = stat.S_IFLNK << 16
         archive.writestr(entry, target)

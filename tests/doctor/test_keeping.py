@@ -60,6 +60,11 @@ def make_a_link_of_a_header(site: Path) -> None:
     (site / "include/llama.h").symlink_to("gone.h")
 
 
+def install_again_from_a_kept_wheel(site: Path) -> None:
+    for name in ("RECORD.installed", "TIMES.installed"):
+        (site / INFO / name).write_text("what pip leaves of it\n")
+
+
 STATES: dict[str, Callable[[Path], None]] = {
     "a link to nothing": link("libgone.so.0"),
     "a link to a file": link("libllama.so"),
@@ -91,6 +96,37 @@ def test_a_build_in_any_state_is_exchanged_and_comes_back_byte_for_byte(place: P
     assert place.swapper().undo().before == NEW
     shutil.rmtree(place.data)
     assert contents(place.folder) == before
+
+
+def test_files_that_an_installer_linked_to_its_cache_come_back_though_the_cache_was_cleared(place: Place, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    names = ("llama_cpp/__init__.py", "llama_cpp/lib/libllama.so", f"{INFO}/METADATA")
+    before = {name: (place.site / name).read_bytes() for name in names}
+    for i, name in enumerate(names):
+        (place.site / name).rename(cache / str(i))
+        (place.site / name).symlink_to(cache / str(i))
+    place.swapper().exchange([CPU])
+    shutil.rmtree(cache)
+    place.swapper().undo()
+    assert {name: (place.site / name).read_bytes() for name in names} == before
+
+
+def test_a_build_that_pip_made_of_a_kept_wheel_is_exchanged(place: Place) -> None:
+    install_again_from_a_kept_wheel(place.site)
+    place.swapper().exchange([CPU])
+    assert place.swapper().undo().before == NEW
+    assert place.version() == OLD
+
+
+def test_a_folder_of_libraries_that_is_a_link_is_named_before_anything_is_fetched(place: Place) -> None:
+    own = place.folder / "own-llama.cpp"
+    (place.site / "llama_cpp/lib").rename(own)
+    (place.site / "llama_cpp/lib").symlink_to(own)
+    before = contents(place.folder)
+    with pytest.raises(InstallationError, match=rf"llama_cpp/lib is a link to {own}: its files are that folder's"):
+        place.swapper().exchange([CPU])
+    assert {name: held for name, held in contents(place.folder).items() if not name.startswith("data")} == before
 
 
 def kills(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch, *, of_undo: bool = False) -> Iterator[None]:
