@@ -9,7 +9,7 @@ from typing import Any, Final
 from xml.parsers.expat import ExpatError
 
 from qwq_local.errors import InstallationError
-from qwq_local.service.order import STOP_SECONDS, Order
+from qwq_local.service.order import STOP_SECONDS, Order, is_writable
 
 LABEL: Final = "local.qwq.serve"
 THROTTLE_SECONDS: Final = 10
@@ -21,7 +21,7 @@ _WRITABLE: Final = "QwqWritable"
 def render(order: Order, log: PurePath) -> bytes:
     """The property list; what the service tells goes to the file `log`. Raises InstallationError for control characters."""
     for text in (*order.command, *chain.from_iterable(order.environment), *order.writable):
-        if not text.isprintable():
+        if not is_writable(text):
             raise InstallationError(f"{text!r} cannot stand in a service's file.", hint="Use a name without control characters.")
     return plistlib.dumps(
         {

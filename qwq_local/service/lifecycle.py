@@ -70,7 +70,7 @@ class Installer:
             return Installed(order, address, health, self.manager.state(), was_there=True)
         if before is not None and before != order and not replaces:
             raise _other(before, order)
-        if before is None or not is_running or address_of(before).port != address.port:
+        if before is None or not is_running or _port_of(before) not in {address.port, None}:
             self.require_free(address)
         if not is_running:
             self.check()
@@ -113,6 +113,14 @@ class Installer:
             raise InstallationError(f"The service does not stay alive{f': {state.end}' if state.end else ''}.", hint=again)
         if silent_seconds > SILENT_SECONDS:
             raise InstallationError(f"The service has not answered for {SILENT_SECONDS:.0f} seconds.", hint=again)
+
+
+def _port_of(order: Order) -> int | None:
+    """None where its settings cannot be any more: it may be any port."""
+    try:
+        return address_of(order).port
+    except SettingsError:
+        return None
 
 
 def _other(before: Order, order: Order) -> InstallationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,11 @@ class Order:
         """What stands behind an option, the last time it is given."""
         given = [value for flag, value in zip(self.options, self.options[1:], strict=False) if flag == name]
         return given[-1] if given else None
+
+
+def is_writable(text: str) -> bool:
+    """Whether a text can stand in a service's file: no control characters, ends of lines, or halves of letters."""
+    return not any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in text)
 
 
 def kept_environment(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

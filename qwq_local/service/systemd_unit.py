@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from qwq_local.errors import InstallationError
-from qwq_local.service.order import DESCRIPTION, MAX_STARTS, NAME, RESTART_SECONDS, STARTS_SECONDS, STOP_SECONDS, Order
+from qwq_local.service.order import DESCRIPTION, MAX_STARTS, NAME, RESTART_SECONDS, STARTS_SECONDS, STOP_SECONDS, Order, is_writable
 
 UNIT: Final = f"{NAME}.service"
 HOME: Final = "%h"
@@ -83,7 +83,7 @@ def _service(order: Order) -> Iterator[str]:
 
 
 def _percent(text: str) -> str:
-    if not text.isprintable():
+    if not is_writable(text):
         raise InstallationError(f"{text!r} cannot stand in a service's file.", hint="Use a name without control characters.")
     return text.replace("%", "%%")
 

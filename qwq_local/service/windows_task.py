@@ -14,7 +14,7 @@ from pathlib import PureWindowsPath
 from typing import Final
 
 from qwq_local.errors import InstallationError
-from qwq_local.service.order import DESCRIPTION, NAME, Order
+from qwq_local.service.order import DESCRIPTION, NAME, Order, is_writable
 
 TASK: Final = NAME
 SPACE: Final = "http://schemas.microsoft.com/windows/2004/02/mit/task"
@@ -70,7 +70,7 @@ def render_script(order: Order, log: PureWindowsPath) -> str:
 
 def _batch(text: str) -> str:
     """In quotes, cmd.exe leaves everything as it is but percent signs; a quote would end them."""
-    if '"' in text or not text.isprintable():
+    if '"' in text or not is_writable(text):
         raise InstallationError(f"{text!r} cannot stand in a script for cmd.exe.", hint="Use a name without quotes and control characters.")
     return text.replace("%", "%%")
 

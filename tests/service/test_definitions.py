@@ -20,7 +20,7 @@ from qwq_local.service import launchd_job, systemd_unit, windows_task
 from qwq_local.service.order import Order
 from tests.service.fakes import ORDER
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.just(" "), min_size=1, max_size=20)
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cn", "Cs", "Zl", "Zp")), min_size=1, max_size=20)
 PATHS = WORDS.map(lambda word: f"/home/{word.replace('/', '_')}/x")
 NAMES = st.from_regex(r"[A-Z][A-Z_]{0,8}", fullmatch=True)
 ORDERS = st.builds(

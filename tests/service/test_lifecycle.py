@@ -78,6 +78,13 @@ def test_another_service_is_only_replaced_when_that_is_said() -> None:
     assert installer(manager).install(OTHER, replaces=True).address.port == 9001
 
 
+def test_a_service_whose_settings_cannot_be_any_more_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("prot = 8080\n", "utf-8")
+    manager = FakeManager(replace(ORDER, environment=(("QWQ_CONFIG", str(tmp_path / "config.toml")),)))
+    assert installer(manager).install(ORDER, replaces=True).address.port == 9000
+    assert manager.installed == ORDER
+
+
 def test_nothing_is_changed_where_the_model_cannot_be_loaded_or_the_port_is_taken() -> None:
     def no_model() -> None:
         raise ModelNotFoundError("There is no model.")
