@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,7 +26,7 @@ from qwq_local.configuration import find_folders, read_configuration
 from qwq_local.desktop.instance import announce, joined, only_app, stand_down
 from qwq_local.desktop.presence import Presence
 from qwq_local.desktop.trouble import tell, words_for
-from qwq_local.desktop.window import Opener, Window, attend, find_opener
+from qwq_local.desktop.window import FAILURE_SECONDS, LOOK_SECONDS, Opener, Window, attend, find_opener
 from qwq_local.errors import QwqError
 from qwq_local.models.inventory import local_models
 from qwq_local.runtime import QwQ
@@ -65,7 +66,7 @@ def _run(browser: str | None, options: dict[str, Any], folder: Path) -> None:
     opener = find_opener(browser, folder)
     with only_app(folder, opener.name) as running:
         if running:
-            opener.open(running.address)
+            _join(opener, running.address)
             return
         served = serve_command.command.make_context("serve", [], default_map=dict(read_configuration().arguments)).params
         served |= options | {"host": HOST, "port": _port(), "stop_seconds": 0.0}
@@ -78,6 +79,19 @@ def _run(browser: str | None, options: dict[str, Any], folder: Path) -> None:
             signal.signal(name, lambda *_: sys.exit())  # the server ends at them, and then raises them anew: the window is to close first
         with app.ended():
             serve(settings, app.load, app, app.presence.visited)
+
+
+def _join(opener: Opener, address: str) -> None:
+    """Show the page of the app that runs: in the default browser where this one shows nothing."""
+    try:
+        window = opener.open(address)
+        looked_until = time.monotonic() + FAILURE_SECONDS
+        while opener.browser and not window.has_closed() and time.monotonic() < looked_until:
+            time.sleep(LOOK_SECONDS)
+    except QwqError:
+        if opener.browser is None:
+            raise
+        replace(opener, browser=None).open(address)
 
 
 class App:

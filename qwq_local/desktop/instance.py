@@ -77,7 +77,7 @@ def announce(folder: Path, address: str) -> None:
 
 def stand_down(folder: Path) -> None:
     """Take back what was announced: nobody is to join any more."""
-    (folder / RUNNING_NAME).unlink(missing_ok=True)
+    _take_away(folder / RUNNING_NAME)
 
 
 def joined(folder: Path) -> list[str]:
@@ -90,7 +90,14 @@ def joined(folder: Path) -> list[str]:
 
 def _clear(folder: Path) -> None:
     for name in (RUNNING_NAME, JOINED_NAME):
-        (folder / name).unlink(missing_ok=True)
+        _take_away(folder / name)
+
+
+def _take_away(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:  # on Windows, while another start reads it
+        path.write_bytes(b"")
 
 
 def _other_app(lock: IO[bytes], folder: Path, browser: str, patience_seconds: float) -> Running | None:

@@ -180,6 +180,17 @@ def test_a_window_that_a_second_start_opened_in_another_browser_keeps_its_server
         elsewhere.close_windows()
 
 
+@pytest.mark.slow
+def test_a_second_start_whose_browser_shows_nothing_opens_the_page_in_the_default_one(desk: Desk) -> None:
+    broken = desk.program("broken", "#!/bin/sh\nexit 1\n")
+    desk.environment["BROWSER"] = str(desk.program("default", f'#!/bin/sh\necho "$1" > {desk.folder}/shown\n'))
+    with desk.open("-m", "demo"):
+        with desk.start("--browser", str(broken)) as second:
+            assert second.wait(60) == 0
+        wait_until((desk.folder / "shown").exists)
+        wait_until(lambda: (desk.folder / "shown").read_text().strip() == desk.address())
+
+
 def load_nothing(model: str | None, *, on_progress: Callable[[float], None]) -> QwQ:
     raise AssertionError(f"nobody asks for {model} {on_progress}")
 

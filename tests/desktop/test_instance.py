@@ -53,6 +53,21 @@ def test_the_second_app_learns_where_the_page_of_the_first_is(tmp_path: Path, pa
     assert [path.name for path in (tmp_path / "desktop").iterdir()] == ["lock"]
 
 
+def test_what_cannot_be_deleted_while_another_start_reads_it_says_nothing_any_more(
+    tmp_path: Path, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_: bool) -> None:
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process", str(path))
+
+    with only_app(tmp_path, "chromium"):
+        announce(tmp_path, page)
+        with monkeypatch.context() as windows:
+            windows.setattr(Path, "unlink", refuse)
+            stand_down(tmp_path)
+        with pytest.raises(QwqError, match="has not said where its page is"), only_app(tmp_path, "chromium", 0.2):
+            pass
+
+
 def test_the_first_app_learns_where_those_that_join_it_show_the_page(tmp_path: Path, page: str) -> None:
     with only_app(tmp_path, "chromium"):
         assert joined(tmp_path) == []
