@@ -48,6 +48,10 @@ IMPATIENTLY = """
 from qwq_local.desktop import presence
 presence.NEW_PAGE_SECONDS = 1
 """
+TRUSTINGLY = """
+from qwq_local.desktop import window
+window.FAILURE_SECONDS = 0  # whatever was started shows the page
+"""
 SLOWLY = """
 import asyncio, os, pathlib
 from qwq_local.server.desk import Desk
@@ -149,7 +153,7 @@ def test_the_window_shows_the_page_of_the_demo_and_closing_it_ends_all(desk: Des
 @pytest.mark.slow
 def test_a_second_start_opens_a_window_of_the_same_app(desk: Desk) -> None:
     with desk.open("-m", "demo") as first:
-        with desk.start("--browser", str(desk.browser)) as second:
+        with desk.start("--browser", str(desk.browser), how=TRUSTINGLY) as second:
             assert second.wait(60) == 0
         wait_until(lambda: len(desk.opened()) == 2)
         one, other = (str(window["arguments"]) for window in desk.opened())
@@ -168,7 +172,7 @@ def test_a_window_that_is_closed_at_once_ends_the_app_too(desk: Desk) -> None:
 def test_a_window_that_a_second_start_opened_in_another_browser_keeps_its_server(desk: Desk) -> None:
     elsewhere = Desk(desk.folder / "elsewhere")
     with desk.open("-m", "demo") as app:
-        with desk.start("--browser", str(elsewhere.browser)) as second:
+        with desk.start("--browser", str(elsewhere.browser), how=TRUSTINGLY) as second:
             assert second.wait(60) == 0
         wait_until(lambda: len(elsewhere.opened()) == 1)
         (window,) = desk.opened()
